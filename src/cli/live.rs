@@ -29,8 +29,8 @@ use super::record::cannot_start;
 use super::record::limits::RecordedDomains;
 use super::record::program::{self, ProgramKind};
 use super::run::parse_time_limit;
-use super::specs;
 use super::terminal::{note, print};
+use super::{shell, specs};
 use crate::bench;
 use crate::live::{
     Candidate, Deployment, LiveError, LiveProgram, LiveRuns, RoundsPlan, Until, run_rounds,
@@ -43,7 +43,7 @@ use crate::spec::BackendSpec;
 pub struct LiveArgs {
     /// Backends, separated by commas; the first is the one that the others are compared with
     /// [default: pymalloc,malloc for a Python, else malloc,malloc:MALLOC_ARENA_MAX=1]
-    #[arg(short, long, value_name = "BACKENDS")]
+    #[arg(short, long, visible_alias = "backend", value_name = "BACKENDS")]
     backends: Vec<String>,
     /// A recording of the same program and arguments: its replay predicts memory and time
     #[arg(long, value_name = "TRACE")]
@@ -219,7 +219,8 @@ impl LiveArgs {
         counts: Option<&InstructionCounts>,
         predictions: Option<&Predictions>,
     ) -> String {
-        let mut text = tables::text(all, predictions, self.duration.is_some());
+        let mut text = sentences::failure_note(all, &self.command_line());
+        text += &tables::text(all, predictions, self.duration.is_some());
         if let Some(counts) = counts {
             text += &instructions::text(all, counts, predictions);
         }
@@ -232,6 +233,13 @@ impl LiveArgs {
             text += &format!("not measured: {name}: {why}\n");
         }
         text + &sentences::text(all, predictions, self.duration.is_some())
+    }
+
+    /// The program and its arguments.
+    fn command_line(&self) -> String {
+        let words = self.program.iter().map(|word| word.to_string_lossy().into_owned());
+        let words: Vec<String> = words.collect();
+        shell::line(words.iter().map(String::as_str))
     }
 
     fn exit(&self, all: &[LiveRuns], refused: &[Refused]) -> ExitCode {

@@ -22,7 +22,7 @@ mod start;
 
 pub use decision::compare;
 pub use deployment::{Deployment, NotDeployable, sets_allocator};
-pub use observation::{LoadedAllocator, MarkReading, Observation};
+pub use observation::{LoadedAllocator, MarkReading, Observation, ProgramFailure};
 pub use program::{LiveError, LiveProgram, Until};
 pub use rounds::{Candidate, LiveRuns, RoundsPlan, run_rounds};
 pub use start::{Extent, Tool};

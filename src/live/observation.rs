@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use super::outputs::last_lines;
+use super::outputs::{NAMES, last_lines};
 use super::page::{self, PAGE_LENGTH, end, mark, python_allocator};
 
 /// One run of a program.
@@ -35,18 +35,31 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// How a run failed, with the last line of its standard error; `None` for one that ended well.
-    pub fn failure(&self) -> Option<String> {
+    /// How a run failed; `None` for one that ended well.
+    pub fn failure(&self) -> Option<ProgramFailure> {
         let status = self.status.filter(|status| !status.success())?;
-        let lines = last_lines(&self.outputs[1]);
-        let last = lines.lines().last().unwrap_or("nothing");
-        Some(format!("{status}; standard error ends: {last}"))
+        // Standard error has the reason; some programs print it to standard output.
+        let end = NAMES.iter().zip(&self.outputs).rev().find_map(|(name, output)| {
+            let lines = last_lines(output);
+            let last = lines.lines().last()?.trim();
+            (!last.is_empty()).then(|| format!("{name} ends: {last}"))
+        });
+        Some(ProgramFailure { status, end })
     }
 
     /// Processor time, ns.
     pub fn processor_ns(&self) -> u64 {
         self.user_ns + self.system_ns
     }
+}
+
+/// How a run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramFailure {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The last line that it printed, with the output that has it; `None` where it printed nothing.
+    pub end: Option<String>,
 }
 
 /// A mark of the program.

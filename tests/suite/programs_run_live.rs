@@ -297,9 +297,85 @@ fn another_output_or_another_end_is_reported() {
     let text = live("raise SystemExit('broken')");
     assert!(text.contains("the program fails in each run: exit status: 1; "), "{text}");
     assert!(text.contains("ends: broken"), "{text}");
+    // One that prints nothing has no last line, and the failure stands first and last.
+    let text = live("import os\nos._exit(3)");
+    let failure =
+        "warning: the program fails in each run: exit status: 3; it prints nothing; run it by";
+    assert!(text.contains(failure) && text.contains("app.py\n"), "{text}");
+    assert!(text.find(failure) < text.find("2 rounds; resident"), "{text}");
+    assert!(!text.contains("nothing\n") && !text.contains("standard error ends"), "{text}");
+    let last =
+        "all figures are those of a program that fails (exit status: 3): see why, and measure";
+    assert!(text.contains(last) && text.find("in life, ") < text.find(last), "{text}");
     let text = live("print('the same')");
     assert!(!text.contains("warning"), "{text}");
     assert!(!text.contains("another"), "{text}");
+}
+
+/// A program whose threads allocate at once, and take one lock.
+const THREADS_AND_A_LOCK: &str = r#"
+#include <pthread.h>
+#include <stdlib.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void *shared;
+static void *work(void *argument) {
+    void *own[64] = {0};
+    for (int i = 0; i < 20000; i++) {
+        free(own[i % 64]);
+        own[i % 64] = malloc(100 + i % 900);
+        if (i % 16 == 0) {
+            pthread_mutex_lock(&lock);
+            free(shared);
+            shared = malloc(200);
+            pthread_mutex_unlock(&lock);
+        }
+    }
+    for (int i = 0; i < 64; i++) free(own[i]);
+    return argument;
+}
+int main(int count, char **arguments) {
+    pthread_t threads[3];
+    int others = count > 1 ? 3 : 0;
+    for (int i = 0; i < others; i++) pthread_create(&threads[i], 0, work, 0);
+    if (!others) work(arguments);
+    for (int i = 0; i < others; i++) pthread_join(threads[i], 0);
+    return 0;
+}
+"#;
+
+/// A replay in recorded order has no contention, so it predicts no time of a program that may have some.
+#[test]
+fn threads_that_allocate_at_once_have_no_predicted_time() {
+    let place = Place::new();
+    let options = ["-O1", "-pthread"];
+    let Some(program) = compiler::program(place.0.path(), "threads", THREADS_AND_A_LOCK, &options)
+    else {
+        return;
+    };
+    let predicted = |arguments: &[&str]| {
+        let trace = place.path("threads.trace");
+        let mut record = heaplay();
+        expect(
+            0,
+            record.args(["record", "-o"]).arg(&trace).arg("--").arg(&program).args(arguments),
+        );
+        let specs = "malloc,malloc:MALLOC_ARENA_MAX=1";
+        let mut live = place.live();
+        live.args(["-b", specs, "-r", "2", "--trace"]).arg(&trace).arg("--");
+        let output = finish(live.arg(&program).args(arguments));
+        assert_eq!(output.status.code(), Some(0), "{}", both(&output));
+        printed(&output)
+    };
+    let text = predicted(&["threads"]);
+    assert!(
+        text.contains("no time is predicted: 4 threads allocate, and a replay makes"),
+        "{text}"
+    );
+    assert!(text.contains(", not predicted: several threads allocate"), "{text}");
+    assert!(!text.contains("by part") && !text.contains("predicted time has"), "{text}");
+    let text = predicted(&[]);
+    assert!(!text.contains("no time is predicted"), "{text}");
+    assert!(text.contains("by part") && text.contains("predicted time has the start"), "{text}");
 }
 
 /// A library whose constructor works for a while makes each start longer by that, and the prediction

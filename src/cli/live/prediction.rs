@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::bench::{self, Progress, RunPlan, Settings, Workloads};
+use crate::bench::{self, Progress, RunPlan, Settings, Workload, Workloads};
 use crate::cli::end_choice::EndChoice;
 use crate::cli::load::load_within;
 use crate::cli::terminal::note;
@@ -25,6 +25,10 @@ const REPETITIONS: u32 = 5;
 /// The known error of a predicted difference, as a share of the program's processor time
 /// (docs/method/life.md). A smaller difference is not predicted.
 pub const MODEL_ERROR: f64 = 0.1;
+
+/// The share of its calls by other threads than the busiest up to which a program is predicted as one
+/// whose calls never meet.
+const FEW_OF_OTHERS: f64 = 0.05;
 
 /// The prediction for one backend.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +74,40 @@ pub struct Predictions {
     /// By the name of the backend; the reason where its replay failed.
     by_backend: BTreeMap<String, Result<Prediction, String>>,
     constant: Option<Constant>,
+    threads: RecordedThreads,
+}
+
+/// The threads of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordedThreads {
+    /// Those that make calls.
+    pub count: usize,
+    /// Whether their calls may meet: several threads make a good part of them, and no lock of the
+    /// interpreter has them make one call at a time. A replay in recorded order does, so its time is
+    /// not the program's.
+    pub may_contend: bool,
+}
+
+impl RecordedThreads {
+    fn of(workload: &Workload) -> RecordedThreads {
+        let fact = |name: &str| workload.trace.facts.get(name).map(String::as_str);
+        let has_gil = fact("python").is_some() && fact("free_threaded") != Some("true");
+        let threads = workload.program.outline().threads.iter();
+        RecordedThreads::of_calls(
+            &threads.map(|thread| thread.calls).collect::<Vec<u64>>(),
+            has_gil,
+        )
+    }
+
+    /// From the calls of each thread: none for a program of one thread.
+    fn of_calls(calls: &[u64], has_gil: bool) -> RecordedThreads {
+        let (all, most) = (calls.iter().sum::<u64>(), calls.iter().copied().max().unwrap_or(0));
+        let of_others = (all - most) as f64 / all.max(1) as f64;
+        RecordedThreads {
+            count: calls.iter().filter(|calls| **calls > 0).count().max(1),
+            may_contend: !has_gil && of_others > FEW_OF_OTHERS,
+        }
+    }
 }
 
 /// What a process holds besides its heap, bytes.
@@ -173,7 +211,7 @@ pub fn predict(
             prediction.start_ns = stats::median(&runs.starts_ns);
         }
     }
-    Ok(Predictions { by_backend, constant })
+    Ok(Predictions { by_backend, constant, threads: RecordedThreads::of(workload) })
 }
 
 /// A replay whose progress nobody sees: it takes seconds.
@@ -257,9 +295,17 @@ impl Predictions {
         self.by_backend.get(backend)?.as_ref().ok()
     }
 
+    /// The threads of the recording.
+    pub fn threads(&self) -> RecordedThreads {
+        self.threads
+    }
+
     /// How much more processor time the program is predicted to need under a backend than under the
-    /// base.
+    /// base. `None` where threads may contend: that costs time which no replay in recorded order has.
     pub fn extra(&self, base: &str, backend: &str) -> Option<PredictedExtra> {
+        if self.threads.may_contend {
+            return None;
+        }
         let [base, own] = [self.of(base)?, self.of(backend)?];
         let calls_ns = stats::median(&own.touch_ns)? - stats::median(&base.touch_ns)?;
         let start_ns = own.start_ns.zip(base.start_ns).map(|(own, base)| own - base);
@@ -287,6 +333,15 @@ impl Predictions {
                 );
             }
             None => {}
+        }
+        if self.threads.may_contend {
+            text += &format!(
+                "no time is predicted: {} threads allocate, and a replay makes one call at a time. \
+                 So it has no contention for locks, of the allocator or the program, and no cache \
+                 lines that move between processors. `heaplay scale` replays all threads at once\n",
+                self.threads.count
+            );
+            return text;
         }
         text += &format!(
             "predicted time has the start and the calls. Instruction caches, and visits of objects \
@@ -324,6 +379,19 @@ mod tests {
         assert_eq!(extra(Some(50e6), 50e6).share_beyond_error(base_ns), Some(0.1));
         assert_eq!(extra(Some(50e6), -160e6).share_beyond_error(base_ns), Some(-0.11));
         assert_eq!(extra(Some(4e6), 0.0).share_beyond_error(20e6), Some(0.2));
+    }
+
+    #[test]
+    fn threads_that_may_contend_have_no_predicted_time() {
+        let of = |calls: &[u64], has_gil| {
+            let found = RecordedThreads::of_calls(calls, has_gil);
+            (found.count, found.may_contend)
+        };
+        assert_eq!(of(&[], false), (1, false));
+        assert_eq!(of(&[1000, 0, 900, 800], false), (3, true));
+        assert_eq!(of(&[1000, 900], true), (2, false));
+        // One thread makes nearly all calls.
+        assert_eq!(of(&[100_000, 300, 200], false), (3, false));
     }
 
     #[test]

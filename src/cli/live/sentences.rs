@@ -1,10 +1,11 @@
 //! The conclusion of `heaplay live`: a sentence for each backend against the first, and the lines
 //! that give the program the better ones.
 
-use super::prediction::Predictions;
-use super::tables::{MOMENTS, byte_range, change, comparison, decided, difference};
-use crate::live::{LiveRuns, Observation};
-use crate::stats::Decision;
+use super::prediction::{MODEL_ERROR, Predictions};
+use super::tables::{MOMENTS, byte_range, change, comparison, decided, difference, signed};
+use crate::live::{LiveRuns, Observation, ProgramFailure};
+use crate::report::list;
+use crate::stats::{Decision, TimeComparison};
 use crate::{stats, units};
 
 /// A difference of memory below this share of the larger one is none.
@@ -21,9 +22,6 @@ const FAR_SHARE: f64 = 0.1;
 pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
     let mut text = differences(all);
     text += children_note(all);
-    if let Some(failure) = all.first().and_then(|base| base.runs.first()?.failure()) {
-        text += &format!("warning: the program fails in each run: {failure}\n");
-    }
     if let Some(predictions) = predictions {
         text += &predictions.notes();
         text += far_note(all, predictions);
@@ -40,7 +38,103 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
             };
         }
     }
+    if let Some(predictions) = predictions.filter(|_| !is_timed_out) {
+        text += &contradictions_note(all, predictions);
+    }
+    if let Some(failure) = failure(all) {
+        text += &format!(
+            "all figures are those of a program that fails ({}): see why, and measure again\n",
+            failure.status
+        );
+    }
     text
+}
+
+/// That the program fails in each run, and how to see why; empty where it does not.
+pub fn failure_note(all: &[LiveRuns], program: &str) -> String {
+    let Some(failure) = failure(all) else { return String::new() };
+    let end = failure.end.map_or_else(
+        || format!("it prints nothing; run it by itself: {program}"),
+        |end| format!("{end}; run it by itself to see more: {program}"),
+    );
+    format!("warning: the program fails in each run: {}; {end}\n", failure.status)
+}
+
+/// How the first backend's runs failed: a run that ended otherwise is one of the differences.
+fn failure(all: &[LiveRuns]) -> Option<ProgramFailure> {
+    all.first()?.runs.first()?.failure()
+}
+
+/// How a measured time stands to the predicted one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum TimePrediction {
+    /// The interval reaches within the model's error of what was predicted, or nothing is clear.
+    Right,
+    /// It does not, or the sign is another.
+    Contradicted {
+        /// What was predicted, as a share of the program's time under the base.
+        share: f64,
+    },
+}
+
+/// Compares a measured difference with a predicted share. A predicted share within the model's error
+/// has no sign.
+fn judge_time(found: &TimeComparison, share: f64) -> TimePrediction {
+    let is_clear = found.is_apart() && found.lower.is_finite();
+    let has_other_sign = share.abs() >= MODEL_ERROR && found.change.signum() != share.signum();
+    let is_outside = found.lower > share + MODEL_ERROR || found.upper < share - MODEL_ERROR;
+    match is_clear && (has_other_sign || is_outside) {
+        true => TimePrediction::Contradicted { share },
+        false => TimePrediction::Right,
+    }
+}
+
+/// How the time of the backend at `at` stands to its prediction; `None` where one of them is missing.
+fn time_prediction(
+    all: &[LiveRuns],
+    at: usize,
+    predictions: &Predictions,
+) -> Option<TimePrediction> {
+    let found = comparison(all, at)?;
+    let extra = predictions.extra(&all[0].candidate.name, &all[at].candidate.name)?;
+    let base_ns = stats::median(&all[0].figures(|run| run.processor_ns() as f64))?;
+    Some(judge_time(&found, extra.sum_ns() / base_ns.max(1.0)))
+}
+
+/// A share that was predicted: `−29 %`, or `within ±10 %`.
+fn share_text(share: f64) -> String {
+    match share.abs() >= MODEL_ERROR {
+        true => format!("{} %", signed(share * 100.0)),
+        false => format!("within ±{} %", units::figure(MODEL_ERROR * 100.0)),
+    }
+}
+
+/// For which backends the measured time contradicts the predicted one, and the likely causes; empty
+/// where it does for none.
+fn contradictions_note(all: &[LiveRuns], predictions: &Predictions) -> String {
+    let is_contradicted = |at: &usize| {
+        let found = time_prediction(all, *at, predictions);
+        matches!(found, Some(TimePrediction::Contradicted { .. }))
+    };
+    let names: Vec<String> =
+        (1..all.len()).filter(is_contradicted).map(|at| all[at].candidate.label.clone()).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    let threads = predictions.threads().count;
+    let contention = match threads > 1 {
+        true => format!(
+            "contention for locks ({threads} threads allocate, and the replay makes one call at a \
+             time), "
+        ),
+        false => String::new(),
+    };
+    format!(
+        "time is not as predicted under {}. Likely causes, which a replay does not have: {contention}\
+         where the allocator places the objects that the program visits, and caches that the program \
+         and the allocator share (docs/method/life.md). The measured time is the program's own\n",
+        list(&names)
+    )
 }
 
 /// `in life, malloc instead of pymalloc: 43 MiB → 27 MiB at the peak, as predicted; …`.
@@ -67,11 +161,28 @@ fn sentence(
         .collect();
     let time = match comparison(all, at) {
         _ if is_timed_out => String::new(),
-        Some(found) => format!("; processor time {}: {}", change(&found), decided(&found)),
+        Some(found) => {
+            let predicted =
+                predictions.map_or_else(String::new, |known| time_prediction_text(all, at, known));
+            format!("; processor time {}: {}{predicted}", change(&found), decided(&found))
+        }
         None => String::new(),
     };
     let names = [&runs.candidate.label, &base.candidate.label];
     format!("in life, {} instead of {}: {}{time}\n", names[0], names[1], memory.join(", "))
+}
+
+/// What was predicted of the time, where it is contradicted, or why nothing was.
+fn time_prediction_text(all: &[LiveRuns], at: usize, predictions: &Predictions) -> String {
+    match time_prediction(all, at, predictions) {
+        Some(TimePrediction::Contradicted { share }) => {
+            format!(", which contradicts the prediction ({})", share_text(share))
+        }
+        None if predictions.threads().may_contend => {
+            ", not predicted: several threads allocate".to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 /// ` as predicted`, or what was predicted.
@@ -158,4 +269,33 @@ fn differences(all: &[LiveRuns]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(change: f64, lower: f64, upper: f64, decision: Decision) -> TimeComparison {
+        TimeComparison { change, lower, upper, decision, pairs: 10, pairs_needed: None }
+    }
+
+    #[test]
+    fn a_measured_time_contradicts_a_prediction_of_another_sign_or_far_from_it() {
+        let wrong = |share| TimePrediction::Contradicted { share };
+        let slower = found(0.48, 0.40, 0.55, Decision::Slower);
+        assert_eq!(judge_time(&slower, -0.29), wrong(-0.29));
+        assert_eq!(judge_time(&slower, 0.35), TimePrediction::Right);
+        assert_eq!(judge_time(&slower, 0.29), wrong(0.29));
+        // Nothing was predicted, and the interval is outside of the model's error.
+        assert_eq!(judge_time(&slower, 0.03), wrong(0.03));
+        let little = found(0.05, 0.02, 0.08, Decision::Slower);
+        assert_eq!(judge_time(&little, -0.03), TimePrediction::Right);
+        assert_eq!(judge_time(&little, -0.11), wrong(-0.11));
+        // What is not decided contradicts nothing.
+        let open = found(0.3, -0.1, 0.8, Decision::Open);
+        assert_eq!(judge_time(&open, -0.29), TimePrediction::Right);
+        let few = found(0.3, f64::NEG_INFINITY, f64::INFINITY, Decision::Open);
+        assert_eq!(judge_time(&few, -0.29), TimePrediction::Right);
+        assert_eq!((share_text(-0.29), share_text(0.03)), ("−29 %".into(), "within ±10 %".into()));
+    }
 }

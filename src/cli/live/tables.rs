@@ -45,7 +45,8 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
         text += &format!("resident anonymous memory at its marks\n{marks}\n\n");
     }
     text += &format!("time of the program\n{}\n\n", time(all, predictions, is_timed_out));
-    let parts = predictions.filter(|_| !is_timed_out && all.len() > 1);
+    let parts = predictions
+        .filter(|predictions| !is_timed_out && all.len() > 1 && !predictions.threads().may_contend);
     if let Some(parts) = parts.and_then(|predictions| predicted_parts(all, predictions)) {
         text +=
             &format!("predicted processor time against the first backend, by part\n{parts}\n\n");
@@ -188,7 +189,7 @@ fn time(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool)
                 _ => none(),
             });
         }
-        row.push(comparison.map_or_else(none, |comparison| decided(&comparison).to_owned()));
+        row.push(comparison.map_or_else(none, |comparison| decided(&comparison)));
         table.add_row(row);
     }
     table
@@ -219,9 +220,9 @@ pub fn change(comparison: &TimeComparison) -> String {
 }
 
 /// What a comparison says.
-pub fn decided(comparison: &TimeComparison) -> &'static str {
+pub fn decided(comparison: &TimeComparison) -> String {
     match comparison.decision {
-        Decision::Open if comparison.lower.is_infinite() => "too few rounds (6 decide)",
+        Decision::Open if comparison.lower.is_infinite() => "too few rounds (6 decide)".to_owned(),
         _ => comparison.decision_text(),
     }
 }
