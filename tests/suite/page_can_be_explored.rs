@@ -386,7 +386,7 @@ fn a_cell_of_the_heap_map_opens_its_pages_lines_and_blocks() {
     assert!(plain(visit.text("/described")).contains(&state));
     assert!(opened.contains("64 pages of 4 KiB"), "{opened}");
     let contents = visit.table("heap_contents.csv", "service");
-    for (moment, name) in [("end", "exit"), ("peak", "live peak")] {
+    for (moment, name) in [("end", "end"), ("peak", "live peak")] {
         let own = contents.iter().filter(is_own).find(|row| row["moment"] == moment);
         let own = own.expect("contents");
         let text = format!(

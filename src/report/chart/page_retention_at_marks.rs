@@ -167,7 +167,7 @@ fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
     let named = |moment: Moment| {
         let name = match moment {
             Moment::Peak => "live peak".to_owned(),
-            Moment::End | Moment::Whole => trace_report.end_name().replacen("at ", "", 1),
+            Moment::End | Moment::Whole => trace_report.end_noun(),
             Moment::Mark(number) => (number as usize)
                 .checked_sub(1)
                 .and_then(|at| marks.get(at))

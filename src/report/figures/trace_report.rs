@@ -176,6 +176,14 @@ impl<'a> TraceReport<'a> {
         end_name(self.trace.end.as_ref())
     }
 
+    /// The same without its preposition: `end`, `peak` or a mark's name.
+    pub fn end_noun(&self) -> String {
+        let name = self.end_name();
+        let rest =
+            ["at the ", "on the ", "at "].iter().find_map(|before| name.strip_prefix(before));
+        rest.unwrap_or(&name).to_owned()
+    }
+
     /// The moment that counts as the end, in a sentence.
     pub fn end_sentence(&self) -> String {
         end_sentence(self.trace.end.as_ref())

@@ -147,7 +147,7 @@ function tableRows(table) {
   ];
 }
 
-/** The moment whose lines are shown: the exit, or the live peak of a program that frees all. */
+/** The moment whose lines are shown: the end, or the live peak of a program that frees all. */
 function currentMoment() {
   const { lines } = currentTrace();
   const chosen = lines.find((moment) => moment.moment === view.moment);

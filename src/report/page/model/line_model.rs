@@ -13,7 +13,7 @@ use crate::results::Moment;
 pub struct LinesModel {
     /// As [`Moment`] is written.
     moment: String,
-    /// Its name in sentences: `live peak`, `exit`, or the mark.
+    /// Its name in sentences: `live peak`, `end`, or the mark.
     name: String,
     /// Calls done at it.
     event: u64,
@@ -34,7 +34,7 @@ struct LineRow {
     checked_bytes: Vec<Option<i64>>,
 }
 
-/// The lines of a trace, the exit first, then the live peak, then marks in order.
+/// The lines of a trace, the end first, then the live peak, then marks in order.
 pub fn lines(trace_report: &TraceReport, sites: &mut SiteTable) -> Vec<LinesModel> {
     let rows = || trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
     let mut moments: Vec<Moment> = rows().map(|row| row.moment).collect();
@@ -91,7 +91,7 @@ fn checked(trace_report: &TraceReport, moment: Moment, site: &str) -> Vec<Option
 fn place(trace_report: &TraceReport, moment: Moment) -> (String, u64) {
     let calls = trace_report.observed_calls();
     match moment {
-        Moment::End | Moment::Whole => (trace_report.end_name().replacen("at ", "", 1), calls),
+        Moment::End | Moment::Whole => (trace_report.end_noun(), calls),
         Moment::Peak => {
             let event = trace_report.live_peak_event().unwrap_or(calls);
             ("live peak".to_owned(), event)
