@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::failure::Failure;
 use super::files::ReceivedFiles;
 use super::job::Job;
+use super::library_start;
 use super::perform::perform;
 use super::protocol::{Answer, ChildEnd, FromChild};
 use crate::replay::{ReplayError, waiting};
@@ -12,6 +13,7 @@ use crate::replay::{ReplayError, waiting};
 /// Does the job that comes over standard input, which is a socket of the parent's, and answers
 /// there. Whoever else starts this verb reads why it does nothing.
 pub fn serve() -> ExitCode {
+    library_start::note();
     match answer() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(2),

@@ -76,6 +76,7 @@ mod interference;
 mod job;
 mod lanes;
 mod latency_map;
+mod library_start;
 mod machine;
 mod operations;
 mod overhead;
@@ -130,6 +131,7 @@ pub use instructions::{
     CountError, InstructionCounter, counting_arguments, instructions, instructions_in, valgrind,
 };
 pub use job::{ClockRate, Verified};
+pub use library_start::print_own_memory;
 pub use machine::{available_bytes, fingerprint, processors, variables};
 pub use overhead::FootprintOverhead;
 pub use pairs::{ChosenCalls, PairContext, PairError, TAIL_SHARE, load};

@@ -10,6 +10,7 @@ use super::files::{FileNumber, ReceivedFiles, SharedReader};
 use super::free_figures::FreePass;
 use super::free_order;
 use super::job::{CellTask, ClockRate, Job, PacedBy, ProgramInput, Task, Verified};
+use super::library_start::{library_start_bytes, resident_memory};
 use super::page_rows;
 use super::protocol::Answer;
 use super::thread_rows;
@@ -17,7 +18,7 @@ use crate::backends::arenas::Pools;
 use crate::backends::{self, Backend, ThreadUse, Varies};
 use crate::program::{AllocationSites, Feed, Outline, Parts, Program, Times};
 use crate::replay::{
-    self, Isolated, Iterations, Lanes, PassJob, PassResult, ProgramPace, ReplayError, Resident,
+    self, Isolated, Iterations, Lanes, PassJob, PassResult, ProgramPace, ReplayError,
     ResidentMemory, Tables,
 };
 use crate::results::{CellDir, Metric, Pass, Scope};
@@ -230,13 +231,6 @@ fn load_sites(files: &mut ReceivedFiles, number: FileNumber) -> Result<Allocatio
     read(files, number, "the allocation sites", AllocationSites::read)
 }
 
-/// Resident private memory of this process.
-fn resident_memory() -> Result<ResidentMemory, Failure> {
-    let opened = Resident::open();
-    let resident = opened.map_err(|error| ReplayError::Instrument(error.to_string()))?;
-    Ok(resident.now())
-}
-
 /// Measures resident memory in free order, and saves the tables of the cell: empty ones for a backend
 /// that one thread at a time may call, or that backs no memory.
 fn measure_freely(task: &CellTask, files: &mut ReceivedFiles) -> Result<Answer, Failure> {
@@ -267,6 +261,19 @@ fn measure_freely(task: &CellTask, files: &mut ReceivedFiles) -> Result<Answer, 
     Ok(Answer::Measured)
 }
 
+/// Resident private memory from before a library of the spec was there; `None` where none is.
+fn memory_before_library(spec: &BackendSpec) -> Result<Option<ResidentMemory>, Failure> {
+    let has = |is: fn(&BackendSpec) -> bool| spec.layers().any(is);
+    if !has(BackendSpec::is_library) {
+        return Ok(None);
+    }
+    let mut before = resident_memory()?;
+    if has(BackendSpec::is_preloaded) {
+        before.private_bytes = before.private_bytes.saturating_sub(library_start_bytes()?);
+    }
+    Ok(Some(before))
+}
+
 /// Measures a cell and saves its tables.
 fn measure(
     task: &CellTask,
@@ -281,8 +288,7 @@ fn measure(
     let pace = task.pace.map(|pace| load_pace(files, pace)).transpose()?;
     let outline = Arc::clone(feed.outline());
     // A program that loads the library has what it takes by itself, too.
-    let is_library = backends::parse(&task.cell.backend)?.layers().any(BackendSpec::is_library);
-    let before = is_library.then(resident_memory).transpose()?;
+    let before = memory_before_library(&backends::parse(&task.cell.backend)?)?;
     let mut backend = open_for(&outline, &task.cell.backend)?;
     let dir = CellDir::at(&task.folder);
     let call_times = dir.call_times();

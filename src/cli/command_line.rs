@@ -58,7 +58,7 @@ enum Verb {
     Man(manual::ManArgs),
     /// Do one job of a run in a child process; heaplay itself starts it
     #[command(hide = true)]
-    Worker,
+    Worker(worker::WorkerArgs),
 }
 
 impl Cli {
@@ -73,7 +73,7 @@ impl Cli {
     /// # Errors
     /// What the verb could not do, with the place and the next step.
     fn run(self) -> anyhow::Result<ExitCode> {
-        if !matches!(self.verb, Verb::Worker) {
+        if !matches!(self.verb, Verb::Worker(_)) {
             SharedHeap::not_measured();
         }
         match self.verb {
@@ -101,7 +101,7 @@ impl Cli {
             Verb::Backends(args) => args.run(),
             Verb::Completions(args) => args.run::<Cli>(),
             Verb::Man(args) => args.run::<Cli>(),
-            Verb::Worker => Ok(worker::serve()),
+            Verb::Worker(args) => Ok(args.run()),
         }
     }
 }

@@ -4,7 +4,17 @@ use std::process::ExitCode;
 
 use crate::bench;
 
-/// Does the job that the parent sends.
-pub fn serve() -> ExitCode {
-    bench::serve()
+/// What the child does.
+#[derive(clap::Args)]
+pub struct WorkerArgs {
+    /// Print the resident private memory of this process, and do nothing else
+    #[arg(long)]
+    own_memory: bool,
+}
+
+impl WorkerArgs {
+    /// Does the job that the parent sends.
+    pub fn run(&self) -> ExitCode {
+        if self.own_memory { bench::print_own_memory() } else { bench::serve() }
+    }
 }

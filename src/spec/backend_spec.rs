@@ -91,6 +91,11 @@ impl BackendSpec {
         self.name() == SO || self.name() == PRELOAD
     }
 
+    /// Whether the topmost layer is a library that the child is started with.
+    pub fn is_preloaded(&self) -> bool {
+        self.name() == PRELOAD
+    }
+
     /// The allocator that it belongs to, whatever its version, settings and lower layers: its name,
     /// or what a library's file is named after (`jemalloc` for `so:/usr/lib/libjemalloc.so.2`).
     pub fn family(&self) -> &str {

@@ -361,6 +361,38 @@ fn a_preloaded_library_does_not_reach_the_backends() {
     assert!(message.contains("LD_PRELOAD does not reach the backends"), "{message}");
 }
 
+/// What an allocator takes before the first block is its memory, however it is loaded. This one takes
+/// 6 MiB when it is loaded, and none for its blocks that the C library's malloc would not take.
+#[test]
+fn memory_of_a_librarys_start_counts() {
+    const TAKES_MEMORY: &str = r#"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+extern void *__libc_malloc(size_t); extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t); extern void __libc_free(void *);
+extern void *__libc_memalign(size_t, size_t);
+void *malloc(size_t n) { return __libc_malloc(n); }
+void *calloc(size_t n, size_t m) { return __libc_calloc(n, m); }
+void *realloc(void *p, size_t n) { return __libc_realloc(p, n); }
+void free(void *p) { __libc_free(p); }
+void *memalign(size_t a, size_t n) { return __libc_memalign(a, n); }
+__attribute__((constructor)) static void take(void) {
+    void *taken = mmap(0, 6 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(taken, 1, 6 << 20);
+}
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = compiler::library(folder.path(), "takes", TAKES_MEMORY) else { return };
+    let specs = ["so", "preload"].map(|kind| format!("{kind}:{}", library.display()));
+    let run = footprints(&traces::committed("hello.trace"), &["malloc", &specs[0], &specs[1]]);
+    for spec in &specs {
+        let own = mib(&run, spec, Metric::ResidentPeakBytes);
+        let taken = own - mib(&run, "malloc", Metric::ResidentPeakBytes);
+        assert!((5.9..6.6).contains(&taken), "{spec}: {taken} MiB more than malloc");
+    }
+}
+
 /// `rpmalloc.h`: more spans a mapping take more address space. A process can set the number only
 /// once, so the test runs itself for each value.
 #[test]
