@@ -67,7 +67,12 @@ impl CellPart<'_> {
             Pass::Latency => {
                 Isolated::BOTH.map(|half| CellPart { cell, isolated: Some(half) }).to_vec()
             }
-            Pass::Time | Pass::Footprint | Pass::Free | Pass::Touch | Pass::Traversal => {
+            Pass::Time
+            | Pass::Footprint
+            | Pass::Free
+            | Pass::Touch
+            | Pass::Cold
+            | Pass::Traversal => {
                 vec![CellPart { cell, isolated: None }]
             }
         }

@@ -69,6 +69,12 @@ impl<'a> CellRows<'a> {
         self.count(Metric::FirstTouchFaults, found.faults);
     }
 
+    /// The rows of a cold pass.
+    pub fn cold(&mut self, found: &TimeResult) {
+        self.count(Metric::Calls, found.calls);
+        self.count(Metric::ColdNanoseconds, found.processor_ns);
+    }
+
     /// The rows of a traversal pass.
     pub fn traversal(&mut self, outline: &Outline, found: Option<TraversalResult>) {
         self.count(Metric::Calls, outline.calls);

@@ -10,10 +10,11 @@ use crate::stats::median;
 /// Rough wall nanoseconds of a cell for each call of its trace, where no earlier run says more. They
 /// are medians of six recordings of 30,000 to 2,200,000 calls on malloc, pymalloc and jemalloc, on a
 /// busy virtual machine of 2 processors in 2026. Only their proportions matter to a scheduler.
-const ROUGH_NS_A_CALL: [(Pass, f64); 6] = [
+const ROUGH_NS_A_CALL: [(Pass, f64); 7] = [
     (Pass::Footprint, 730.0),
     (Pass::Time, 100.0),
     (Pass::Touch, 90.0),
+    (Pass::Cold, 210.0),
     (Pass::Traversal, 230.0),
     (Pass::Latency, 450.0),
     (Pass::Free, 730.0),

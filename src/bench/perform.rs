@@ -299,6 +299,7 @@ fn measure(
     let pass = match task.cell.pass {
         Pass::Time => PassJob::Time,
         Pass::Touch => PassJob::Touch,
+        Pass::Cold => PassJob::Cold,
         Pass::Traversal => PassJob::Traversal,
         Pass::Latency => PassJob::Latency {
             clock: &clock,
@@ -323,6 +324,10 @@ fn measure(
         PassResult::Touch(found) => {
             rows.threads(&outline, found.threads);
             rows.touch(&found);
+        }
+        PassResult::Cold(found) => {
+            rows.threads(&outline, found.threads);
+            rows.cold(&found);
         }
         PassResult::Traversal(found) => rows.traversal(&outline, found),
         PassResult::Latency(found) => {

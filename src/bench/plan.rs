@@ -28,7 +28,7 @@ pub fn batches(cells: &[CellKey], demand: impl Fn(&str) -> TraceDemand) -> Vec<B
         let timed = match a.pass {
             Pass::Time => true,
             Pass::Latency => demand(&a.trace).stored_calls <= LATENCY_TOGETHER,
-            Pass::Touch | Pass::Traversal => {
+            Pass::Touch | Pass::Cold | Pass::Traversal => {
                 demand(&a.trace).live_peak_bytes <= TOUCH_TOGETHER_BYTES
             }
             Pass::Footprint | Pass::Free => false,

@@ -135,7 +135,7 @@ fn cells_to_repeat(
     let is_done = |cell: &CellKey| tried.contains(cell) && !failed.contains(cell);
     let is_repeated = |cell: &&CellKey| match cell.pass {
         _ if failed.contains(*cell) => true,
-        Pass::Time | Pass::Touch | Pass::Traversal => planned.iter().any(|other| {
+        Pass::Time | Pass::Touch | Pass::Cold | Pass::Traversal => planned.iter().any(|other| {
             other.pass == cell.pass
                 && (&other.trace, other.repetition) == (&cell.trace, cell.repetition)
                 && !is_done(other)

@@ -37,7 +37,7 @@ fn expected(pass: Pass, profile: &Profile) -> Vec<(Scope, Metric, u64)> {
     if pass == Pass::Free {
         return vec![];
     }
-    if matches!(pass, Pass::Time | Pass::Touch | Pass::Traversal) {
+    if matches!(pass, Pass::Time | Pass::Touch | Pass::Cold | Pass::Traversal) {
         return vec![(Scope::All, Metric::Calls, profile.total_calls())];
     }
     let calls = |action: Action| (scope_of(action), Metric::Calls, profile.calls[action as usize]);

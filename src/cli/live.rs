@@ -5,7 +5,9 @@
 //! replay, `live/instructions.rs` the count by valgrind, and `live/rows.rs` the CSV.
 
 mod instructions;
+mod predicted_time;
 mod prediction;
+mod recorded_threads;
 mod rows;
 mod sentences;
 mod tables;

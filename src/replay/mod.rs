@@ -1,11 +1,11 @@
 //! Replays a program against a backend, in one process, and measures.
 //!
 //! `calls.rs` is the hot loop; `probe.rs` is the contract of what observes it. The passes are
-//! `time.rs` (with `first_touch.rs`), `latency.rs` (with `ticks.rs` and `histogram.rs`) and
-//! `footprint/`, and `traversal.rs`; `pass.rs` selects one. `touched.rs` says which bytes of a block
-//! the program touched. `iterations.rs` replays a program several times for the regression check.
-//! `verify.rs` and `contract.rs` check the rules of allocators; `address_trace.rs` writes where every
-//! block lies.
+//! `time.rs` (with `first_touch.rs` and `other_code.rs`), `latency.rs` (with `ticks.rs` and
+//! `histogram.rs`), `footprint/` and `traversal.rs`; `pass.rs` selects one. `touched.rs` says which
+//! bytes of a block the program touched. `iterations.rs` replays a program several times for the
+//! regression check. `verify.rs` and `contract.rs` check the rules of allocators; `address_trace.rs`
+//! writes where every block lies.
 //!
 //! `threads/` makes each call on the thread that made it: one call at a time in recorded order, or all
 //! threads at once in free order. `filling.rs` has the bytes that verification writes.
@@ -26,6 +26,7 @@ mod histogram;
 mod iterations;
 mod latency;
 mod memory;
+mod other_code;
 mod pass;
 mod paused_clock;
 mod probe;

@@ -8,7 +8,7 @@ use super::footprint::{Footprint, ProgramPace, footprint};
 use super::latency::{LatencyResult, latency};
 use super::memory::ResidentMemory;
 use super::ticks::Isolated;
-use super::time::{TimeResult, time, touch_time};
+use super::time::{TimeResult, cold_time, time, touch_time};
 use super::traversal::{TraversalResult, traversal};
 use crate::backends::Backend;
 use crate::program::{AllocationSites, Feed};
@@ -17,8 +17,10 @@ use crate::program::{AllocationSites, Feed};
 pub enum PassJob<'a> {
     /// Processor time of the loop.
     Time,
-    /// Processor time of the loop with a write to each new block.
+    /// Processor time of the loop with the program's first and last access to each block.
     Touch,
+    /// The same with other code between two calls.
+    Cold,
     /// What walking the blocks costs.
     Traversal,
     /// Service times of single calls.
@@ -48,6 +50,8 @@ pub enum PassResult {
     Time(TimeResult),
     /// Of a touch pass.
     Touch(TimeResult),
+    /// Of a cold pass.
+    Cold(TimeResult),
     /// Of a traversal pass; `None` where the backend backs no memory.
     Traversal(Option<TraversalResult>),
     /// Of a latency pass.
@@ -71,6 +75,7 @@ impl PassJob<'_> {
         Ok(match self {
             PassJob::Time => PassResult::Time(time(feed, backend, await_time_slice)?),
             PassJob::Touch => PassResult::Touch(touch_time(feed, backend, await_time_slice)?),
+            PassJob::Cold => PassResult::Cold(cold_time(feed, backend, await_time_slice)?),
             PassJob::Traversal => {
                 PassResult::Traversal(traversal(feed, backend, await_time_slice)?)
             }

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::calls::{Slots, Tables, replay};
 use super::error::ReplayError;
-use super::first_touch::FirstTouch;
+use super::first_touch::{ColdTouch, FirstTouch};
 use super::probe::{Nothing, Probe};
 use super::threads::{RecordedOrder, ThreadCounts};
 use super::time_slice::TIME_SLICE_CALLS;
@@ -70,8 +70,9 @@ pub fn time<'a>(
 }
 
 /// As [`time`], with a write to each cache line of each new block, as the program's first write
-/// does. So the page faults of fresh memory are in the time. A backend that backs no memory is only
-/// timed.
+/// does, and an access to its first line before it ends, as its last one does. So the page faults of
+/// fresh memory are in the time, and an allocator that reads a block's neighbourhood at the free does
+/// not pay for what the program has just read. A backend that backs no memory is only timed.
 ///
 /// # Errors
 /// As [`time`].
@@ -85,6 +86,22 @@ pub fn touch_time<'a>(
         return time_with(feed, backend, Nothing, await_time_slice);
     }
     let probe = FirstTouch::new(feed.outline());
+    time_with(feed, backend, probe, await_time_slice)
+}
+
+/// As [`touch_time`], with other code between two calls, so that the lines and branches of the
+/// allocator are not the only ones that the processor sees. The other code's own time is in the
+/// result: only differences between backends mean something.
+///
+/// # Errors
+/// As [`time`].
+pub fn cold_time<'a>(
+    feed: impl Into<Feed<'a>>,
+    backend: &dyn Backend,
+    await_time_slice: impl FnMut() -> Result<(), ReplayError>,
+) -> Result<TimeResult, ReplayError> {
+    let feed = feed.into();
+    let probe = ColdTouch::new(feed.outline(), backend.backs_memory());
     time_with(feed, backend, probe, await_time_slice)
 }
 

@@ -13,8 +13,10 @@ pub enum Pass {
     Latency,
     /// Every page of every block touched; pointers accounted; resident memory sampled.
     Footprint,
-    /// As the time pass, with a write to each new block.
+    /// As the time pass, with the program's first and last access to each block.
     Touch,
+    /// As the touch pass, with other code between two calls.
+    Cold,
     /// Live blocks walked in the order of their births.
     Traversal,
     /// Resident memory in free order: all threads at once, every page of every block touched.
@@ -23,8 +25,8 @@ pub enum Pass {
 
 impl Pass {
     /// The passes in recorded order, in the order in which they are run.
-    pub const RECORDED: [Pass; 5] =
-        [Pass::Footprint, Pass::Time, Pass::Touch, Pass::Traversal, Pass::Latency];
+    pub const RECORDED: [Pass; 6] =
+        [Pass::Footprint, Pass::Time, Pass::Touch, Pass::Cold, Pass::Traversal, Pass::Latency];
 
     /// The name used in tables and options.
     pub fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Pass {
             Pass::Latency => "latency",
             Pass::Footprint => "footprint",
             Pass::Touch => "touch",
+            Pass::Cold => "cold",
             Pass::Traversal => "traversal",
             Pass::Free => "free",
         }
@@ -40,7 +43,7 @@ impl Pass {
 
     /// Whether its children are timed, so that they run interleaved on one processor.
     pub fn is_timed(self) -> bool {
-        matches!(self, Pass::Time | Pass::Touch | Pass::Traversal | Pass::Latency)
+        !matches!(self, Pass::Footprint | Pass::Free)
     }
 }
 

@@ -229,10 +229,13 @@ metrics! {
     TimeNanoseconds: "time_nanoseconds", "ns", Timed,
         "processor time of the whole replay loop, time pass";
     FirstTouchNanoseconds: "first_touch_nanoseconds", "ns", Timed,
-        "processor time of the whole replay loop with a write to each cache line of each new block, \
-         touch pass: page faults are in it";
+        "processor time of the whole replay loop with a write to each cache line of each new block, and \
+         an access to its first line before it ends, touch pass: page faults are in it";
     FirstTouchFaults: "first_touch_faults", "faults", Reported,
         "page faults during the same loop";
+    ColdNanoseconds: "cold_nanoseconds", "ns", Timed,
+        "the same with other code between two calls, cold pass: the other code's own time is in it, so \
+         only differences between backends mean something";
     TraversalNanoseconds: "traversal_nanoseconds", "ns", Timed,
         "processor time of a visit, traversal pass: live blocks of one kind chained in the order of \
          their births, first births first";

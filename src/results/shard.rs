@@ -40,7 +40,7 @@ impl Shard {
         let [third, fourth] = match cell.pass {
             Pass::Latency => ["", ""],
             Pass::Footprint | Pass::Free => [cell.backend.as_str(), ""],
-            Pass::Time | Pass::Touch | Pass::Traversal => ["", repetition.as_str()],
+            Pass::Time | Pass::Touch | Pass::Cold | Pass::Traversal => ["", repetition.as_str()],
         };
         let number = hash([cell.trace.as_str(), cell.pass.name(), third, fourth]);
         Shard::new((number % u64::from(count.max(1))) as u32 + 1, count)

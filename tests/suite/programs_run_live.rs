@@ -431,7 +431,7 @@ int main(void) {
     // 40 ms are most of what the program takes: the prediction is no less than the model's error.
     let time = text.split("time of the program").nth(1).unwrap();
     let row = time.lines().find(|line| line.contains("works")).unwrap();
-    assert!(!row.contains("within ±10 %"), "{row}\n{text}");
+    assert!(!row.contains("within ±"), "{row}\n{text}");
 }
 
 /// The instructions of the program are those that valgrind counts in it, and the predicted difference
@@ -623,6 +623,15 @@ fn passes_with_touches_and_walks_show_what_a_program_pays() {
     assert!(faults[1] < 2000.0, "{faults:?}");
     let touched = [mapped, reused].map(|spec| value(spec, Metric::FirstTouchNanoseconds));
     assert!(touched[0] > 2.0 * touched[1], "{touched:?}");
+    // The other code of a cold pass runs between all calls, whatever the backend. The calls are the same.
+    let found = run("malloc,null", &trace, "touch,cold");
+    for spec in ["malloc", "null"] {
+        let cold = found.values("maps", spec, Scope::All, Metric::ColdNanoseconds);
+        assert_eq!(cold.len(), 3, "{spec}");
+        let calls = found.values("maps", spec, Scope::All, Metric::Calls);
+        assert_eq!(calls.len(), 6, "{spec}");
+        assert!(calls.iter().all(|of_pass| *of_pass == calls[0]), "{spec}: {calls:?}");
+    }
     // Blocks of two sizes in turn: an allocator that separates sizes has each on half the pages.
     let mixed = place.path("mixed.csv");
     let mut text = String::from("event,op,size,lifetime\n");

@@ -1,16 +1,17 @@
 //! What the replay of a recording predicts for the program under each backend.
 //!
 //! Memory: the replay's resident memory, and what the process holds besides its heap (data of loaded
-//! files, stacks, own mappings). Processor time: two parts, each measured apart from the program's
-//! runs. They are the start of the program with the backend's library, and the calls of the trace with
-//! the first write to each block.
+//! files, stacks, own mappings). Processor time: the start of the program with the backend's library,
+//! and the calls of the trace (`predicted_time.rs`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::bench::{self, Progress, RunPlan, Settings, Workload, Workloads};
+use super::predicted_time::{Coldness, PredictedExtra, ReplayedTimes, no_difference_text};
+use super::recorded_threads::RecordedThreads;
+use crate::bench::{self, Progress, RunPlan, Settings, Workloads};
 use crate::cli::end_choice::EndChoice;
 use crate::cli::load::load_within;
 use crate::cli::terminal::note;
@@ -19,16 +20,11 @@ use crate::live::{Candidate, Deployment, LiveRuns, LoadedAllocator, Observation}
 use crate::results::{Metric, Outcome, Pass, ProcessMemory, RunDir, Scope, TraceEntry};
 use crate::{stats, units};
 
-/// Repetitions of the timed pass.
+/// Repetitions of the timed passes.
 const REPETITIONS: u32 = 5;
-
-/// The known error of a predicted difference, as a share of the program's processor time
-/// (docs/method/life.md). A smaller difference is not predicted.
-pub const MODEL_ERROR: f64 = 0.1;
-
-/// The share of its calls by other threads than the busiest up to which a program is predicted as one
-/// whose calls never meet.
-const FEW_OF_OTHERS: f64 = 0.05;
+/// Repetitions for a trace of more than [`LONG_CALLS`], each of which takes many seconds.
+const LONG_REPETITIONS: u32 = 3;
+const LONG_CALLS: u64 = 20_000_000;
 
 /// The prediction for one backend.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,35 +34,10 @@ pub struct Prediction {
     pub peak_bytes: [f64; 2],
     /// The same at the end.
     pub end_bytes: [f64; 2],
-    /// Processor time of all calls with the first write to each block, ns, by repetition.
-    pub touch_ns: Vec<f64>,
-    /// Processor time of the program's start under the backend, ns; `None` where it was not measured.
-    pub start_ns: Option<f64>,
+    /// Processor times.
+    pub times: ReplayedTimes,
     /// Instructions of all calls, without the first writes; `None` where they were not counted.
     pub instructions: Option<f64>,
-}
-
-/// By how much more processor time a program is predicted to need than under the base, ns.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PredictedExtra {
-    /// In its start; `None` where the start was not measured.
-    pub start_ns: Option<f64>,
-    /// In its calls, with the first write to each block.
-    pub calls_ns: f64,
-}
-
-impl PredictedExtra {
-    /// All parts.
-    pub fn sum_ns(&self) -> f64 {
-        self.start_ns.unwrap_or(0.0) + self.calls_ns
-    }
-
-    /// The sum as a share of the program's processor time under the base; `None` below the model's
-    /// error.
-    pub fn share_beyond_error(&self, base_ns: f64) -> Option<f64> {
-        let share = self.sum_ns() / base_ns.max(1.0);
-        (share.abs() >= MODEL_ERROR).then_some(share)
-    }
 }
 
 /// The predictions for all backends.
@@ -74,40 +45,9 @@ pub struct Predictions {
     /// By the name of the backend; the reason where its replay failed.
     by_backend: BTreeMap<String, Result<Prediction, String>>,
     constant: Option<Constant>,
+    /// The program's, under the first backend.
+    coldness: Option<Coldness>,
     threads: RecordedThreads,
-}
-
-/// The threads of a recording.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordedThreads {
-    /// Those that make calls.
-    pub count: usize,
-    /// Whether their calls may meet: several threads make a good part of them, and no lock of the
-    /// interpreter has them make one call at a time. A replay in recorded order does, so its time is
-    /// not the program's.
-    pub may_contend: bool,
-}
-
-impl RecordedThreads {
-    fn of(workload: &Workload) -> RecordedThreads {
-        let fact = |name: &str| workload.trace.facts.get(name).map(String::as_str);
-        let has_gil = fact("python").is_some() && fact("free_threaded") != Some("true");
-        let threads = workload.program.outline().threads.iter();
-        RecordedThreads::of_calls(
-            &threads.map(|thread| thread.calls).collect::<Vec<u64>>(),
-            has_gil,
-        )
-    }
-
-    /// From the calls of each thread: none for a program of one thread.
-    fn of_calls(calls: &[u64], has_gil: bool) -> RecordedThreads {
-        let (all, most) = (calls.iter().sum::<u64>(), calls.iter().copied().max().unwrap_or(0));
-        let of_others = (all - most) as f64 / all.max(1) as f64;
-        RecordedThreads {
-            count: calls.iter().filter(|calls| **calls > 0).count().max(1),
-            may_contend: !has_gil && of_others > FEW_OF_OTHERS,
-        }
-    }
 }
 
 /// What a process holds besides its heap, bytes.
@@ -157,12 +97,18 @@ pub fn predict(
     names.sort();
     names.dedup();
     let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
+    let calls = workload.program.outline().calls;
+    let threads = RecordedThreads::of(workload);
+    let mut passes = vec![Pass::Footprint];
+    if !threads.may_contend {
+        passes.extend([Pass::Touch, Pass::Cold]);
+    }
     let plan = RunPlan {
         traces: workloads.traces(),
         backends,
         absent,
-        passes: vec![Pass::Footprint, Pass::Touch],
-        repetitions: REPETITIONS,
+        passes,
+        repetitions: if calls > LONG_CALLS { LONG_REPETITIONS } else { REPETITIONS },
         time_budget: None,
         shard: None,
         seed: None,
@@ -185,8 +131,11 @@ pub fn predict(
         Some(Prediction {
             peak_bytes: range(Metric::ResidentPeakBytes, at_peak)?,
             end_bytes: range(Metric::ResidentEndBytes, at_end)?,
-            touch_ns: values(Metric::FirstTouchNanoseconds),
-            start_ns: None,
+            times: ReplayedTimes {
+                start_ns: None,
+                touch_ns: values(Metric::FirstTouchNanoseconds),
+                cold_ns: values(Metric::ColdNanoseconds),
+            },
             instructions: values(Metric::Instructions).first().copied(),
         })
     };
@@ -208,10 +157,13 @@ pub fn predict(
     }
     for runs in all {
         if let Some(Ok(prediction)) = by_backend.get_mut(&runs.candidate.name) {
-            prediction.start_ns = stats::median(&runs.starts_ns);
+            prediction.times.start_ns = stats::median(&runs.starts_ns);
         }
     }
-    Ok(Predictions { by_backend, constant, threads: RecordedThreads::of(workload) })
+    let coldness = all.first().and_then(|base| {
+        Coldness::of(base, &by_backend.get(&base.candidate.name)?.as_ref().ok()?.times)
+    });
+    Ok(Predictions { by_backend, constant, coldness, threads })
 }
 
 /// A replay whose progress nobody sees: it takes seconds.
@@ -306,10 +258,7 @@ impl Predictions {
         if self.threads.may_contend {
             return None;
         }
-        let [base, own] = [self.of(base)?, self.of(backend)?];
-        let calls_ns = stats::median(&own.touch_ns)? - stats::median(&base.touch_ns)?;
-        let start_ns = own.start_ns.zip(base.start_ns).map(|(own, base)| own - base);
-        Some(PredictedExtra { start_ns, calls_ns })
+        PredictedExtra::of(&self.of(base)?.times, &self.of(backend)?.times, self.coldness?)
     }
 
     /// What a reader of the predictions has to know.
@@ -343,11 +292,18 @@ impl Predictions {
             );
             return text;
         }
+        if let Some(coldness) = self.coldness {
+            text += &format!(
+                "predicted time has the start and the calls, {} of the way from warm to cold caches: the \
+                 program's own work between two calls is that share of the other code's in the cold \
+                 replay, or more\n",
+                units::percent(coldness.share())
+            );
+        }
         text += &format!(
-            "predicted time has the start and the calls. Instruction caches, and visits of objects \
-             that lie elsewhere, are not in it: a difference within {} % of the program's time is not \
-             predicted\n",
-            units::figure(MODEL_ERROR * 100.0)
+            "visits of objects that lie elsewhere are not in it. A difference {} of the program's time \
+             is not predicted\n",
+            no_difference_text()
         );
         text
     }
@@ -369,29 +325,6 @@ mod tests {
         let spec = replayed_spec(name, &deployment, &loaded);
         assert!(spec.parse::<BackendSpec>().is_ok(), "{spec}");
         spec
-    }
-
-    #[test]
-    fn a_difference_below_the_error_is_none() {
-        let extra = |start_ns, calls_ns| PredictedExtra { start_ns, calls_ns };
-        let base_ns = 1e9;
-        assert_eq!(extra(None, 99e6).share_beyond_error(base_ns), None);
-        assert_eq!(extra(Some(50e6), 50e6).share_beyond_error(base_ns), Some(0.1));
-        assert_eq!(extra(Some(50e6), -160e6).share_beyond_error(base_ns), Some(-0.11));
-        assert_eq!(extra(Some(4e6), 0.0).share_beyond_error(20e6), Some(0.2));
-    }
-
-    #[test]
-    fn threads_that_may_contend_have_no_predicted_time() {
-        let of = |calls: &[u64], has_gil| {
-            let found = RecordedThreads::of_calls(calls, has_gil);
-            (found.count, found.may_contend)
-        };
-        assert_eq!(of(&[], false), (1, false));
-        assert_eq!(of(&[1000, 0, 900, 800], false), (3, true));
-        assert_eq!(of(&[1000, 900], true), (2, false));
-        // One thread makes nearly all calls.
-        assert_eq!(of(&[100_000, 300, 200], false), (3, false));
     }
 
     #[test]

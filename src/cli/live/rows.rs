@@ -13,10 +13,11 @@ use crate::stats;
 
 /// The columns. A row with an empty mark has the whole run: memory at its end. A row with a mark has
 /// the figures until then, and no peak. The rows of the round `predicted` have the memory that is
-/// predicted, its least, then its most, and the processor time of the replay with first touch. A row of
-/// the round `start` has the processor time of a start, user and system together. The rows of the rounds
-/// `instructions`, `start instructions` and `predicted instructions` have a count in the last column:
-/// of a run, of its start, and of the replayed calls.
+/// predicted, its least, then its most. Their processor time is that of the replayed calls, with warm
+/// caches, then with cold ones and the other code's own time. A row of the round `start` has the
+/// processor time of a start, user and system together. The rows of the rounds `instructions`, `start
+/// instructions` and `predicted instructions` have a count in the last column: of a run, of its start,
+/// and of the replayed calls.
 fn columns() -> [&'static str; 10] {
     [
         "backend",
@@ -58,9 +59,10 @@ impl Rows {
     ) -> anyhow::Result<()> {
         for runs in all {
             let Some(predicted) = predictions.of(&runs.candidate.name) else { continue };
-            let calls_ns = stats::median(&predicted.touch_ns).map(|ns| ns as u64);
-            for end in 0..2 {
-                let bytes = |range: [f64; 2]| Some(range[end] as u64);
+            let calls_ns = [&predicted.times.touch_ns, &predicted.times.cold_ns]
+                .map(|times| stats::median(times).map(|ns| ns as u64));
+            for (which, calls_ns) in calls_ns.into_iter().enumerate() {
+                let bytes = |range: [f64; 2]| Some(range[which] as u64);
                 let [peak, end] = [bytes(predicted.peak_bytes), bytes(predicted.end_bytes)];
                 let figures = [calls_ns, None, None, None, peak, end, None];
                 self.row(&runs.candidate.name, "predicted", "", &figures)?;

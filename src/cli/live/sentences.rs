@@ -1,7 +1,8 @@
 //! The conclusion of `heaplay live`: a sentence for each backend against the first, and the lines
 //! that give the program the better ones.
 
-use super::prediction::{MODEL_ERROR, Predictions};
+use super::predicted_time::{MODEL_ERROR, no_difference_text};
+use super::prediction::Predictions;
 use super::tables::{MOMENTS, byte_range, change, comparison, decided, difference, signed};
 use crate::live::{LiveRuns, Observation, ProgramFailure};
 use crate::report::list;
@@ -68,7 +69,8 @@ fn failure(all: &[LiveRuns]) -> Option<ProgramFailure> {
 /// How a measured time stands to the predicted one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum TimePrediction {
-    /// The interval reaches within the model's error of what was predicted, or nothing is clear.
+    /// The interval reaches within a tenth of the program's time of what was predicted, or nothing is
+    /// clear.
     Right,
     /// It does not, or the sign is another.
     Contradicted {
@@ -82,7 +84,7 @@ enum TimePrediction {
 fn judge_time(found: &TimeComparison, share: f64) -> TimePrediction {
     let is_clear = found.is_apart() && found.lower.is_finite();
     let has_other_sign = share.abs() >= MODEL_ERROR && found.change.signum() != share.signum();
-    let is_outside = found.lower > share + MODEL_ERROR || found.upper < share - MODEL_ERROR;
+    let is_outside = found.lower > share + FAR_SHARE || found.upper < share - FAR_SHARE;
     match is_clear && (has_other_sign || is_outside) {
         true => TimePrediction::Contradicted { share },
         false => TimePrediction::Right,
@@ -101,11 +103,11 @@ fn time_prediction(
     Some(judge_time(&found, extra.sum_ns() / base_ns.max(1.0)))
 }
 
-/// A share that was predicted: `−29 %`, or `within ±10 %`.
+/// A share that was predicted: `−29 %`, or `within ±5 %`.
 fn share_text(share: f64) -> String {
     match share.abs() >= MODEL_ERROR {
         true => format!("{} %", signed(share * 100.0)),
-        false => format!("within ±{} %", units::figure(MODEL_ERROR * 100.0)),
+        false => no_difference_text(),
     }
 }
 
@@ -286,7 +288,7 @@ mod tests {
         assert_eq!(judge_time(&slower, -0.29), wrong(-0.29));
         assert_eq!(judge_time(&slower, 0.35), TimePrediction::Right);
         assert_eq!(judge_time(&slower, 0.29), wrong(0.29));
-        // Nothing was predicted, and the interval is outside of the model's error.
+        // Nothing was predicted, and the interval is far from that.
         assert_eq!(judge_time(&slower, 0.03), wrong(0.03));
         let little = found(0.05, 0.02, 0.08, Decision::Slower);
         assert_eq!(judge_time(&little, -0.03), TimePrediction::Right);
@@ -296,6 +298,6 @@ mod tests {
         assert_eq!(judge_time(&open, -0.29), TimePrediction::Right);
         let few = found(0.3, f64::NEG_INFINITY, f64::INFINITY, Decision::Open);
         assert_eq!(judge_time(&few, -0.29), TimePrediction::Right);
-        assert_eq!((share_text(-0.29), share_text(0.03)), ("−29 %".into(), "within ±10 %".into()));
+        assert_eq!((share_text(-0.29), share_text(0.03)), ("−29 %".into(), "within ±5 %".into()));
     }
 }

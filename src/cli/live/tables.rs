@@ -3,7 +3,8 @@
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use super::prediction::{MODEL_ERROR, PredictedExtra, Prediction, Predictions};
+use super::predicted_time::{PredictedExtra, no_difference_text};
+use super::prediction::{Prediction, Predictions};
 use crate::live::{LiveRuns, Observation, compare};
 use crate::stats::{Decision, TimeComparison};
 use crate::{stats, units};
@@ -233,7 +234,7 @@ fn predicted_change(extra: PredictedExtra, base: &LiveRuns) -> String {
     let base_ns = stats::median(&base.figures(|run| run.processor_ns() as f64)).unwrap_or(1.0);
     match extra.share_beyond_error(base_ns) {
         Some(share) => format!("{} % ({})", signed(share * 100.0), signed_time(extra.sum_ns())),
-        None => format!("within ±{} %", units::figure(MODEL_ERROR * 100.0)),
+        None => no_difference_text(),
     }
 }
 
@@ -243,11 +244,19 @@ fn signed_time(ns: f64) -> String {
     format!("{sign}{}", units::nanoseconds(ns.abs()))
 }
 
-/// The parts of the predicted processor time, against the first backend.
+/// The parts of the predicted processor time, against the first backend. The sum has the calls
+/// between the two kinds, by the program's [`Coldness`](super::predicted_time::Coldness).
 fn predicted_parts(all: &[LiveRuns], predictions: &Predictions) -> Option<Table> {
     let (base, others) = all.split_first()?;
     let base_ns = stats::median(&base.figures(|run| run.processor_ns() as f64))?.max(1.0);
-    let mut table = table(&["backend", "start", "calls and first writes", "sum", "of its time"]);
+    let mut table = table(&[
+        "backend",
+        "start",
+        "calls, warm caches",
+        "calls, cold caches",
+        "sum",
+        "of its time",
+    ]);
     for runs in others.iter().filter(|runs| !runs.runs.is_empty()) {
         let names = [&base.candidate.name, &runs.candidate.name];
         let extra = predictions.extra(names[0], names[1]);
@@ -256,7 +265,8 @@ fn predicted_parts(all: &[LiveRuns], predictions: &Predictions) -> Option<Table>
         table.add_row(vec![
             runs.candidate.label.clone(),
             part(extra.and_then(|extra| extra.start_ns)),
-            part(extra.map(|extra| extra.calls_ns)),
+            part(extra.map(|extra| extra.warm_calls_ns)),
+            part(extra.map(|extra| extra.cold_calls_ns)),
             part(extra.map(|extra| extra.sum_ns())),
             share.unwrap_or_else(none),
         ]);
