@@ -8,6 +8,7 @@ mod instructions;
 mod predicted_time;
 mod prediction;
 mod recorded_threads;
+mod rounds_line;
 mod rows;
 mod sentences;
 mod tables;
@@ -22,6 +23,7 @@ use anyhow::{Context, bail};
 
 use self::instructions::InstructionCounts;
 use self::prediction::{Predictions, predict};
+use self::rounds_line::RoundsLine;
 use super::children::ChildArgs;
 use super::exit::Exit;
 use super::interrupt;
@@ -174,13 +176,11 @@ impl LiveArgs {
             "one run that is not measured, then {budget}; a program that does not end needs --for or \
              --until-mark"
         ));
-        let first_round = |round: usize, passed: Duration| {
-            if round == 1 {
-                let seconds = passed.as_secs_f64();
-                note(format!("a round of all backends takes {seconds:.1} s"));
-            }
-        };
-        let all = match run_rounds(&program, candidates, plan, bench::cancelled, first_round) {
+        let mut line = RoundsLine::new(plan.rounds, plan.budget);
+        let after_round = |round, passed| line.finished(round, passed);
+        let all = run_rounds(&program, candidates, plan, bench::cancelled, after_round);
+        line.clear();
+        let all = match all {
             Err(LiveError::Cancelled) => return Ok(Exit::Interrupted.into()),
             all => all.with_context(|| name.to_string_lossy().into_owned())?,
         };

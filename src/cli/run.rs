@@ -7,7 +7,7 @@ mod conclusion;
 mod disk;
 mod folder;
 mod options;
-mod progress;
+pub(super) mod progress;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use super::recorded_threads::RecordedThreads;
 use crate::bench::{self, Progress, RunPlan, Settings, Workloads};
 use crate::cli::end_choice::EndChoice;
 use crate::cli::load::load_within;
+use crate::cli::run::progress::ProgressLine;
 use crate::cli::terminal::note;
 use crate::environment::PYTHONMALLOC;
 use crate::live::{Candidate, Deployment, LiveRuns, LoadedAllocator, Observation};
@@ -115,7 +116,10 @@ pub fn predict(
     };
     let claimed = RunDir::claim(&folder.path().join("run"))?;
     let mut dir = bench::begin_run(claimed, &plan, settings)?;
-    let mut run = bench::run(&mut dir, workloads, settings, &Silence)?;
+    let progress = WithoutNotes(ProgressLine::new(&dir.missing()?, workloads));
+    let run = bench::run(&mut dir, workloads, settings, &progress);
+    progress.0.clear();
+    let mut run = run?;
     if has_instructions && !bench::cancelled() {
         bench::add_instructions(&mut run, workloads, settings, &note);
     }
@@ -166,11 +170,17 @@ pub fn predict(
     Ok(Predictions { by_backend, constant, coldness, threads })
 }
 
-/// A replay whose progress nobody sees: it takes seconds.
-struct Silence;
+/// The progress of the replays, without what a run notes about its machine.
+struct WithoutNotes(ProgressLine);
 
-impl Progress for Silence {
-    fn done(&self, _outcome: &Outcome, _weight: u64) {}
+impl Progress for WithoutNotes {
+    fn done(&self, outcome: &Outcome, weight: u64) {
+        self.0.done(outcome, weight);
+    }
+
+    fn more(&self, weight: u64) {
+        self.0.more(weight);
+    }
 }
 
 /// The backend that stands in a replay for the allocator that the program had: the same library, and
