@@ -15,8 +15,8 @@ pub struct ChildArgs {
     /// processors slow them down]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Seconds that a pass may take. A backend that does not finish is stopped and not tried again
-    /// on that trace [default: 60 and 20 µs a call]
+    /// Seconds that a pass, or a run of a program, may take. A backend that does not finish is stopped
+    /// and not tried again on that trace [default: 60 and 20 µs a call]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     timeout: Option<u64>,
     /// Resident private memory that a child may take, such as 512MiB or 2G [default: its share of
@@ -35,6 +35,11 @@ fn memory_limit(text: &str) -> Result<u64, String> {
 }
 
 impl ChildArgs {
+    /// Wall time that a child may take, where it was given.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout.map(Duration::from_secs)
+    }
+
     /// The bounds, with the clock calibrated.
     pub fn settings(&self) -> Settings {
         let jobs = self.jobs.map_or_else(|| processors().len().max(1), usize::from);
@@ -44,7 +49,7 @@ impl ChildArgs {
             jobs,
             are_jobs_fixed: self.jobs.is_some(),
             memory_bytes: self.memory_limit.unwrap_or(share),
-            timeout: self.timeout.map(Duration::from_secs),
+            timeout: self.timeout(),
             pace: None,
             huge_pages: None,
             clock: ClockRate::of(&Clock::calibrate()),

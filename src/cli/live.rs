@@ -164,6 +164,7 @@ impl LiveArgs {
             rounds: self.rounds.map(usize::from),
             budget: self.budget,
             seed: self.seed.unwrap_or_else(time_of_day),
+            limit: self.children.timeout(),
         };
         let budget = match self.rounds {
             Some(rounds) => format!("{rounds} rounds"),

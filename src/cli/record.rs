@@ -144,6 +144,12 @@ impl RecordArgs {
             (Some(fault), false) => print_note!("heaplay: {fault:#}"),
             (None, _) => {}
         }
+        if let Some(how) = recorded.exit.signal_or_status().filter(|_| !recorded.exit.is_success())
+        {
+            print_note!(
+                "heaplay: the program ended with {how}; the exit status is the program's own"
+            );
+        }
         Ok(recorded.exit.exit_code())
     }
 

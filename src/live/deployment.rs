@@ -102,10 +102,11 @@ impl Deployment {
     }
 
     /// The lines for a Dockerfile and for a service file; empty where a program has the backend
-    /// without any.
-    pub fn lines(&self) -> String {
-        let (python, others): (Vec<_>, Vec<_>) =
+    /// without any. Only `is_python` needs [`PYTHONMALLOC`].
+    pub fn lines(&self, is_python: bool) -> String {
+        let (mut python, others): (Vec<_>, Vec<_>) =
             self.variables.iter().partition(|(name, _)| name == PYTHONMALLOC);
+        python.retain(|_| is_python);
         let pair = |(name, value): &(String, String)| format!("{name}={value}");
         let preload = self.preload.iter().map(|library| format!("{LD_PRELOAD}={library}"));
         let pairs: Vec<String> = python
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn lines_are_what_the_program_needs() {
         let line = |spec: &str| {
-            let lines = of(spec).map(|deployment| deployment.lines()).unwrap_or_default();
+            let lines = of(spec).map(|deployment| deployment.lines(true)).unwrap_or_default();
             lines.lines().next().unwrap_or_default().trim().to_owned()
         };
         assert_eq!(
@@ -166,6 +167,9 @@ mod tests {
             line("so:/usr/lib/libx.so:x_:MALLOC_CONF=narenas:1"),
             "Dockerfile:    ENV PYTHONMALLOC=malloc LD_PRELOAD=/usr/lib/libx.so MALLOC_CONF=narenas:1"
         );
+        let of_c = of("malloc:MALLOC_ARENA_MAX=1").unwrap().lines(false);
+        assert_eq!(of_c.lines().next(), Some("  Dockerfile:    ENV MALLOC_ARENA_MAX=1"));
+        assert_eq!(of("malloc").unwrap().lines(false), "");
         assert_eq!(line("tlsf"), "");
         assert_eq!(line("pymalloc"), "");
     }

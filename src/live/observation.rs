@@ -35,6 +35,11 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// Whether the program is an interpreter of Python.
+    pub fn is_python(&self) -> bool {
+        self.allocator.as_ref().is_some_and(|allocator| allocator.python.is_some())
+    }
+
     /// How a run failed; `None` for one that ended well.
     pub fn failure(&self) -> Option<ProgramFailure> {
         let status = self.status.filter(|status| !status.success())?;

@@ -71,7 +71,11 @@ pub enum LiveError {
     #[error("interrupted")]
     Cancelled,
     /// The program took much longer than before.
-    #[error("did not end within {} s and was stopped", limit.as_secs())]
+    #[error(
+        "did not end within {} s and was stopped; --for SECONDS or --until-mark NAME measure a program \
+         that does not end",
+        limit.as_secs()
+    )]
     Timeout {
         /// The time that it had.
         limit: Duration,

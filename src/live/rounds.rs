@@ -44,6 +44,9 @@ pub struct RoundsPlan {
     pub budget: Duration,
     /// The seed of the order.
     pub seed: u64,
+    /// Wall time that a run may take; `None` for no limit of the first, and much more than the first
+    /// took for the others.
+    pub limit: Option<Duration>,
 }
 
 /// The runs under one backend.
@@ -106,9 +109,13 @@ pub fn run_rounds(
         .collect();
     let Some(base) = all.first_mut() else { return Ok(all) };
     let began = Instant::now();
-    let first = program.run(&base.candidate.deployment, Duration::MAX, is_cancelled)?;
+    let first = program.run(
+        &base.candidate.deployment,
+        plan.limit.unwrap_or(Duration::MAX),
+        is_cancelled,
+    )?;
     base.failure = fault(&base.candidate.deployment, first.allocator.as_ref());
-    let limit = began.elapsed() * TIMES_THE_FIRST + SPARE;
+    let limit = plan.limit.unwrap_or_else(|| began.elapsed() * TIMES_THE_FIRST + SPARE);
     let mut random = Random(plan.seed);
     let began = Instant::now();
     for round in 1.. {

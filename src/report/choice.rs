@@ -153,12 +153,15 @@ fn sentence(all: &[Candidate], end_name: &str) -> Option<String> {
         let [peak, end] = &first.memory;
         return Some(if both.len() == 1 {
             format!(
-                "Choose {}: none is clearly faster ({}) or holds much less ({peak} at the peak, {end} \
+                "Choose {}: no other is clearly faster ({}) or holds much less ({peak} at the peak, {end} \
                  {end_name}).",
                 first.name, first.time
             )
         } else {
-            format!("Choose {}: none is clearly faster or holds much less.", some(&names))
+            format!(
+                "Choose one of {}: no other is clearly faster or holds much less.",
+                some(&names)
+            )
         });
     }
     let fast = all.iter().filter(|one| one.is_fast);
@@ -254,11 +257,14 @@ mod tests {
             (one("malloc", 25.0, false, 100.0, 90.0), one("pymalloc", 15.0, true, 104.0, 80.0));
         assert_eq!(
             words(&[slow.clone(), quick.clone()]),
-            "Choose pymalloc: none is clearly faster (15 ns a call) or holds much less (104 MiB at the \
+            "Choose pymalloc: no other is clearly faster (15 ns a call) or holds much less (104 MiB at the \
              peak, 80 MiB at the end)."
         );
         let level = one("mimalloc", 14.0, true, 105.0, 82.0);
-        assert!(words(&[slow, quick, level]).starts_with("Choose mimalloc and pymalloc:"));
+        assert!(
+            words(&[slow, quick, level])
+                .starts_with("Choose one of mimalloc and pymalloc: no other")
+        );
     }
 
     #[test]
@@ -277,7 +283,7 @@ mod tests {
         let mut jemalloc = one("jemalloc", 14.0, false, 62.0, 52.0);
         jemalloc.memory_most_bytes = [64.0 * 1_048_576.0; 2];
         let all = [one("pymalloc", 8.8, true, 60.0, 60.0), jemalloc];
-        assert!(words(&all).starts_with("Choose pymalloc: none is clearly faster"));
+        assert!(words(&all).starts_with("Choose pymalloc: no other is clearly faster"));
     }
 
     #[test]

@@ -573,7 +573,9 @@ fn bad_input_is_refused_before_anything_runs() {
     refused(2, &["-b", "mallloc", "--", "true"], "mallloc");
     refused(2, &["--trace", "none.trace", "--", "true"], "none.trace");
     refused(2, &["-o", "none/rows.csv", "--", "true"], "none/rows.csv");
+    refused(2, &["-o", ".", "--", "true"], "-o .: expected a file for the CSV");
     refused(2, &["--budget", "0", "--", "true"], "--budget");
+    refused(2, &["--timeout", "1", "--", "sleep", "600"], "--until-mark NAME measure a program");
     refused(2, &["--for", "x", "--", "true"], "expected seconds");
     refused(2, &["--count-instructions", "--for", "1", "--", "true"], "--count-instructions");
     refused(2, &["-b", "so:/none/libnone.so", "--", "true"], "/none/libnone.so");

@@ -459,7 +459,10 @@ fn sudden_ends_lose_nothing() {
              last = bytearray(76543)\n{ending}\n"
         );
         let output = place.record(&[], &script);
-        assert_eq!(output.status.code(), Some(code), "{ending}: {}", errors(&output));
+        let message = errors(&output);
+        assert_eq!(output.status.code(), Some(code), "{ending}: {message}");
+        let how = fact.trim_start_matches("_exit, ");
+        assert!(message.contains(&format!("the program ended with {how}; the exit")), "{message}");
         let trace = place.trace();
         trace.assert_whole();
         assert_eq!(trace.fact("ending"), fact);

@@ -42,7 +42,9 @@ impl Rows {
     /// # Errors
     /// When it cannot be written.
     pub fn create(path: &Path) -> anyhow::Result<Rows> {
-        let file = File::create(path).with_context(|| path.display().to_string())?;
+        let file = File::create(path).with_context(|| {
+            format!("-o {}: expected a file for the CSV, in a folder that is there", path.display())
+        })?;
         let mut writer = csv::Writer::from_writer(file);
         writer.write_record(columns())?;
         Ok(Rows(writer))

@@ -3,7 +3,9 @@
 
 use super::predicted_time::{MODEL_ERROR, no_difference_text};
 use super::prediction::Predictions;
-use super::tables::{MOMENTS, byte_range, change, comparison, decided, difference, signed};
+use super::tables::{
+    MOMENTS, Overlap, byte_range, change, comparison, decided, difference, overlap, signed,
+};
 use crate::live::{LiveRuns, Observation, ProgramFailure};
 use crate::report::list;
 use crate::stats::{Decision, TimeComparison};
@@ -31,9 +33,11 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
     for (at, runs) in others.iter().enumerate().filter(|(_, runs)| !runs.runs.is_empty()) {
         text += &sentence(all, at + 1, predictions, is_timed_out);
         if is_better(base, runs, comparison(all, at + 1).map(|found| found.decision)) {
-            text += &match runs.candidate.deployment.lines() {
+            let is_python = runs.runs.iter().any(Observation::is_python);
+            text += &match runs.candidate.deployment.lines(is_python) {
                 none if none.is_empty() => {
-                    "  the default: set neither PYTHONMALLOC nor LD_PRELOAD\n".to_owned()
+                    let set = if is_python { "set neither PYTHONMALLOC nor" } else { "do not set" };
+                    format!("  the default: {set} LD_PRELOAD\n")
                 }
                 lines => lines,
             };
@@ -69,10 +73,16 @@ fn failure(all: &[LiveRuns]) -> Option<ProgramFailure> {
 /// How a measured time stands to the predicted one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum TimePrediction {
-    /// The interval reaches within a tenth of the program's time of what was predicted, or nothing is
-    /// clear.
+    /// The difference is that predicted, within the model's error.
     Right,
-    /// It does not, or the sign is another.
+    /// It is not, and the interval reaches within a tenth of the program's time of what was predicted.
+    Off {
+        /// What was predicted, as a share of the program's time under the base.
+        share: f64,
+    },
+    /// Nothing is clear.
+    Unknown,
+    /// The interval does not reach that far, or the sign is another.
     Contradicted {
         /// What was predicted, as a share of the program's time under the base.
         share: f64,
@@ -85,9 +95,15 @@ fn judge_time(found: &TimeComparison, share: f64) -> TimePrediction {
     let is_clear = found.is_apart() && found.lower.is_finite();
     let has_other_sign = share.abs() >= MODEL_ERROR && found.change.signum() != share.signum();
     let is_outside = found.lower > share + FAR_SHARE || found.upper < share - FAR_SHARE;
-    match is_clear && (has_other_sign || is_outside) {
-        true => TimePrediction::Contradicted { share },
-        false => TimePrediction::Right,
+    if !found.lower.is_finite() {
+        return TimePrediction::Unknown;
+    }
+    if is_clear && (has_other_sign || is_outside) {
+        return TimePrediction::Contradicted { share };
+    }
+    match (found.change - share).abs() <= MODEL_ERROR {
+        true => TimePrediction::Right,
+        false => TimePrediction::Off { share },
     }
 }
 
@@ -174,12 +190,14 @@ fn sentence(
     format!("in life, {} instead of {}: {}{time}\n", names[0], names[1], memory.join(", "))
 }
 
-/// What was predicted of the time, where it is contradicted, or why nothing was.
+/// Whether the time is as predicted, what was predicted where it is not, or why nothing was.
 fn time_prediction_text(all: &[LiveRuns], at: usize, predictions: &Predictions) -> String {
     match time_prediction(all, at, predictions) {
         Some(TimePrediction::Contradicted { share }) => {
             format!(", which contradicts the prediction ({})", share_text(share))
         }
+        Some(TimePrediction::Right) => " as predicted".to_owned(),
+        Some(TimePrediction::Off { share }) => format!(" ({} predicted)", share_text(share)),
         None if predictions.threads().may_contend => {
             ", not predicted: several threads allocate".to_owned()
         }
@@ -190,9 +208,11 @@ fn time_prediction_text(all: &[LiveRuns], at: usize, predictions: &Predictions) 
 /// ` as predicted`, or what was predicted.
 fn prediction_text(range: [f64; 2], values: &[f64]) -> String {
     let Some((difference, share)) = difference(range, values) else { return String::new() };
+    let is_small =
+        |bytes: f64, share: f64| bytes.abs() <= SMALL_BYTES || share.abs() <= RIGHT_SHARE;
     // A range of a factor of two says little.
     let is_wide = range[1] > 2.0 * range[0].max(1.0) && range[1] - range[0] > 2.0 * SMALL_BYTES;
-    let is_right = difference.abs() <= SMALL_BYTES || share.abs() <= RIGHT_SHARE;
+    let is_right = is_small(difference, share) && overlap(range, values) != Overlap::Partial;
     if is_right && !is_wide {
         return " as predicted".to_owned();
     }
@@ -286,18 +306,20 @@ mod tests {
         let wrong = |share| TimePrediction::Contradicted { share };
         let slower = found(0.48, 0.40, 0.55, Decision::Slower);
         assert_eq!(judge_time(&slower, -0.29), wrong(-0.29));
-        assert_eq!(judge_time(&slower, 0.35), TimePrediction::Right);
+        assert_eq!(judge_time(&slower, 0.44), TimePrediction::Right);
+        assert_eq!(judge_time(&slower, 0.35), TimePrediction::Off { share: 0.35 });
         assert_eq!(judge_time(&slower, 0.29), wrong(0.29));
         // Nothing was predicted, and the interval is far from that.
         assert_eq!(judge_time(&slower, 0.03), wrong(0.03));
         let little = found(0.05, 0.02, 0.08, Decision::Slower);
-        assert_eq!(judge_time(&little, -0.03), TimePrediction::Right);
+        assert_eq!(judge_time(&little, 0.03), TimePrediction::Right);
+        assert_eq!(judge_time(&little, -0.03), TimePrediction::Off { share: -0.03 });
         assert_eq!(judge_time(&little, -0.11), wrong(-0.11));
         // What is not decided contradicts nothing.
         let open = found(0.3, -0.1, 0.8, Decision::Open);
-        assert_eq!(judge_time(&open, -0.29), TimePrediction::Right);
+        assert_eq!(judge_time(&open, -0.29), TimePrediction::Off { share: -0.29 });
         let few = found(0.3, f64::NEG_INFINITY, f64::INFINITY, Decision::Open);
-        assert_eq!(judge_time(&few, -0.29), TimePrediction::Right);
+        assert_eq!(judge_time(&few, -0.29), TimePrediction::Unknown);
         assert_eq!((share_text(-0.29), share_text(0.03)), ("−29 %".into(), "within ±5 %".into()));
     }
 }

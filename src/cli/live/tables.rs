@@ -37,9 +37,11 @@ pub const MOMENTS: [LiveMoment; 2] = [
 /// is no cost of the same work.
 pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
     let rounds = all.first().map_or(0, |base| base.runs.len());
+    let is_python = all.iter().flat_map(|runs| &runs.runs).any(Observation::is_python);
+    let after = if is_python { ", after the interpreter has taken itself apart" } else { "" };
     let mut text = format!(
-        "{rounds} rounds; resident anonymous memory of the program (the end is its exit, after an \
-         interpreter has taken itself apart; a mark shows an earlier moment)\n{}\n\n",
+        "{rounds} rounds; resident anonymous memory of the program (the end is its exit{after}; a mark \
+         shows an earlier moment)\n{}\n\n",
         memory(all, predictions)
     );
     if let Some(marks) = marks(all) {
@@ -108,11 +110,37 @@ pub(super) fn none() -> String {
     "–".to_owned()
 }
 
+/// How a predicted range lies to the program's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlap {
+    /// One of the two is in the other.
+    Whole,
+    /// Each has a part that the other has not.
+    Partial,
+    /// They are apart.
+    None,
+}
+
+/// How the two ranges lie to each other.
+pub fn overlap(predicted: [f64; 2], values: &[f64]) -> Overlap {
+    let Some((least, most)) = stats::range(values) else { return Overlap::None };
+    let [low, high] = predicted;
+    match (low <= least, high >= most) {
+        _ if low > most || high < least => Overlap::None,
+        (true, true) => Overlap::Whole,
+        (false, false) => Overlap::Whole,
+        _ if low == least || high == most => Overlap::Whole,
+        _ => Overlap::Partial,
+    }
+}
+
 /// How far a predicted range is from the program's own.
 fn off(predicted: [f64; 2], values: &[f64]) -> String {
     let Some((difference, share)) = difference(predicted, values) else { return none() };
-    if difference == 0.0 {
-        return "inside".to_owned();
+    match overlap(predicted, values) {
+        Overlap::Whole => return "inside".to_owned(),
+        Overlap::Partial => return "overlaps".to_owned(),
+        Overlap::None => {}
     }
     let sign = if difference < 0.0 { "−" } else { "+" };
     format!("{sign}{} ({sign}{})", units::bytes(difference.abs()), units::percent(share.abs()))
@@ -295,4 +323,26 @@ fn time_range(values: &[f64]) -> String {
         units::nanoseconds(least),
         units::nanoseconds(most)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_only_overlap_are_not_inside() {
+        let program = [5.0, 7.0, 6.0];
+        for (predicted, expected) in [
+            ([4.0, 8.0], Overlap::Whole),
+            ([6.0, 6.0], Overlap::Whole),
+            ([5.0, 6.0], Overlap::Whole),
+            ([4.0, 5.0], Overlap::Partial),
+            ([4.0, 6.0], Overlap::Partial),
+            ([6.0, 9.0], Overlap::Partial),
+            ([3.0, 4.0], Overlap::None),
+            ([8.0, 9.0], Overlap::None),
+        ] {
+            assert_eq!(overlap(predicted, &program), expected, "{predicted:?}");
+        }
+    }
 }

@@ -157,7 +157,8 @@ fn settings_of<'a>(base: &BackendCost, variant: &'a BackendCost) -> &'a str {
 fn deployment_lines(cost: &BackendCost) -> String {
     let deployment = cost.name.parse().ok().and_then(|spec| Deployment::of(&spec).ok());
     let Some(deployment) = deployment else { return String::new() };
-    let lines = deployment.lines();
+    // A trace that was imported does not say whether its program is a Python, and no other reads this.
+    let lines = deployment.lines(true);
     match &deployment.preload {
         Some(library) if !library.contains('/') => format!(
             "{lines}  measured:      {}, compiled into heaplay; {library} may be another version: measure \
