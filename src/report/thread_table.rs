@@ -8,10 +8,20 @@ use crate::units::{byte_unit, bytes, count, figure3};
 pub type TextTable = (Vec<String>, Vec<Vec<String>>);
 
 /// What the columns mean.
-pub const THREADS_NOTE: &str = "Recorded order makes one call at a time, each on its thread. In free \
-     order the threads run at once, so memory is a range over repetitions. Left by ended threads at \
-     the end: their blocks and the free space charged to these, and free pages that they used last. \
-     Arenas: as the allocator reports them.";
+pub const THREADS_NOTE: &str = "Recorded order makes one call at a time, each on its thread, so no \
+     time has contention for locks. In free order the threads run at once, so memory is a range over \
+     repetitions. Left by ended threads at the end: their blocks and the free space charged to these, \
+     and free pages that they used last. Arenas: as the allocator reports them.";
+
+/// What the replay's time lacks of a program whose threads call an allocator at once; `None` for one
+/// thread, and where the interpreter's lock has them call one at a time.
+pub fn contention_note(trace_report: &TraceReport) -> Option<&'static str> {
+    let threads = trace_report.allocators().filter_map(ThreadMemory::of).map(|of| of.threads);
+    (!trace_report.trace.has_interpreter_lock() && threads.fold(0.0, f64::max) > 1.0).then_some(
+        "Several threads make the calls, and the replay makes one at a time: its times have no \
+         contention for locks, of the allocator or the program. `heaplay live` measures the program.",
+    )
+}
 
 /// Memory by thread and order; `None` for a trace of one thread.
 pub fn thread_table(trace_report: &TraceReport) -> Option<TextTable> {

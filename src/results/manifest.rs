@@ -147,6 +147,13 @@ pub struct ProgramMark {
 }
 
 impl TraceEntry {
+    /// Whether the lock of the program's interpreter let one thread allocate at a time. An imported
+    /// trace does not say.
+    pub fn has_interpreter_lock(&self) -> bool {
+        let fact = |name: &str| self.facts.get(name).map(String::as_str);
+        fact("python").is_some() && fact("free_threaded") != Some("true")
+    }
+
     /// Marks as older folders have them: a fact `marks`, JSON `[[event,"name"],…]`.
     pub(super) fn read_marks_of_facts(&mut self) {
         let Some(text) = self.facts.get("marks") else { return };

@@ -21,8 +21,7 @@ pub struct RecordedThreads {
 impl RecordedThreads {
     /// Those of a trace.
     pub fn of(workload: &Workload) -> RecordedThreads {
-        let fact = |name: &str| workload.trace.facts.get(name).map(String::as_str);
-        let has_gil = fact("python").is_some() && fact("free_threaded") != Some("true");
+        let has_gil = workload.trace.has_interpreter_lock();
         let threads = workload.program.outline().threads.iter();
         RecordedThreads::of_calls(
             &threads.map(|thread| thread.calls).collect::<Vec<u64>>(),

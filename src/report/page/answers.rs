@@ -9,6 +9,7 @@ use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
 use crate::report::free_list_note::free_list_note;
 use crate::report::text::{all_or_ends, capitalised, list, short_line, some};
+use crate::report::thread_table::contention_note;
 use crate::report::trim_call::trim_calls;
 use crate::report::unit_table::{returnable_lines, returnable_sentence};
 use crate::results::{Metric, Moment, OTHER_SITES, Sample, Scope};
@@ -199,6 +200,7 @@ fn sure(trace_report: &TraceReport) -> String {
             )
         });
     }
+    sentences.extend(contention_note(trace_report).map(str::to_owned));
     sentences.extend(checked_by_replay(trace_report));
     sentences.extend(trace_report.own_replay());
     sentences.join(" ")
