@@ -12,8 +12,16 @@ use crate::units::count;
 /// A list with fewer objects is no cause that a person would look for.
 const OBJECTS_LEAST: u32 = 80;
 
-/// A sentence on the blocks of a line at the end, where nearly all of them may lie on one of CPython's
-/// free lists; else `None`. The trace names the version of CPython.
+/// The list that the blocks of a line could be on.
+#[derive(Debug, PartialEq)]
+struct Candidate {
+    list: Listed,
+    /// Whether there are about as many as the list stores. Fewer tuples may be on it as well, or live.
+    is_full: bool,
+}
+
+/// A sentence on the blocks of a line at the end, where they may lie on one of CPython's free lists; else
+/// `None`. The trace names the version of CPython.
 pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> {
     let facts = &trace_report.trace.facts;
     let text = facts.get("python")?;
@@ -24,13 +32,20 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
     let rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
     let row: &Attribution =
         rows.copied().find(|row| row.moment == Moment::End && row.site == site)?;
-    let list = list_of(version(text)?, row.live_blocks, row.live_bytes)?;
+    let Candidate { list, is_full } = list_of(version(text)?, row.live_blocks, row.live_bytes)?;
     let (line, blocks) = (short_line(site), count(row.live_blocks));
     let most = match u64::from(list.most) {
         most if most >= row.live_blocks => format!("The {blocks} blocks of {line}"),
         most => format!("{} of the {blocks} blocks of {line}", count(most)),
     };
     let (size, name) = (row.live_bytes / row.live_blocks, plural(&list));
+    if !is_full {
+        return Some(format!(
+            "The {blocks} blocks of {line} have the {size} B of {name}. CPython {text} stores up to {} \
+             freed ones for reuse: where nothing holds these, `gc.collect()` returns them.",
+            count(u64::from(list.most))
+        ));
+    }
     Some(format!(
         "{most}, of {size} B each, may be no leak: CPython {text} stores up to {} freed {name} for \
          reuse. `gc.collect()` returns them.",
@@ -38,17 +53,18 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
     ))
 }
 
-/// The list that as many blocks of one size could be on.
-fn list_of(version: (u32, u32), blocks: u64, bytes: u64) -> Option<Listed> {
-    let is_of = |list: &Listed| {
+/// The list that as many blocks of one size could be on: a full one, or a part of the tuples of a length.
+fn list_of(version: (u32, u32), blocks: u64, bytes: u64) -> Option<Candidate> {
+    let candidate = |list: Listed| {
         let most = u64::from(list.most);
         let is_full = blocks.saturating_mul(20) >= most * 19 && blocks <= most * 2;
-        list.most >= OBJECTS_LEAST
-            && is_full
-            && list.bytes_least == list.bytes_most
-            && blocks.checked_mul(list.bytes_most as u64) == Some(bytes)
+        let is_part = list.length.is_some() && (u64::from(OBJECTS_LEAST)..most).contains(&blocks);
+        let is_of_its_size = list.bytes_least == list.bytes_most
+            && blocks.checked_mul(list.bytes_most as u64) == Some(bytes);
+        (list.most >= OBJECTS_LEAST && (is_full || is_part) && is_of_its_size)
+            .then_some(Candidate { list, is_full })
     };
-    listed(version).into_iter().find(is_of)
+    listed(version).into_iter().find_map(candidate)
 }
 
 /// `tuples of 3`, `floats`.
@@ -66,8 +82,10 @@ mod tests {
 
     #[test]
     fn as_many_blocks_as_a_list_holds_may_be_on_it() {
-        let name =
-            |version, blocks, bytes| list_of(version, blocks, bytes).map(|list| plural(&list));
+        let name = |version, blocks, bytes| {
+            let found = list_of(version, blocks, bytes);
+            found.filter(|found| found.is_full).map(|found| plural(&found.list))
+        };
         // A tuple of 3 with the collector's header has 64 bytes, and 72 from 3.14 on.
         assert_eq!(name((11, 2), 2000, 128_000), Some("tuples of 3".into()));
         assert_eq!(name((14, 0), 2000, 144_000), Some("tuples of 3".into()));
@@ -77,5 +95,10 @@ mod tests {
         assert_eq!(name((11, 2), 20_000, 1_280_000), None, "ten times as many");
         assert_eq!(name((11, 2), 2000, 128_016), None, "not of one size");
         assert_eq!(name((11, 2), 1, 56), None, "a slice");
+        // Half of the tuples of a length may be on their list, or live.
+        let half = list_of((11, 2), 1000, 64_000).unwrap();
+        assert!(!half.is_full && plural(&half.list) == "tuples of 3");
+        assert_eq!(list_of((11, 2), 79, 79 * 64), None, "few");
+        assert_eq!(list_of((11, 2), 60, 60 * 24), None, "floats that are not all");
     }
 }

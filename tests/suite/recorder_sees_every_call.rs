@@ -437,8 +437,9 @@ fn input_output_arguments_and_exit_code_pass_through() {
     assert_eq!(output.status.code(), Some(41));
     let message = errors(&output);
     assert!(message.starts_with("warned\nheaplay: recorded "), "{message}");
-    // And a line for what the recording explains.
-    assert_eq!(message.lines().count(), 3, "{message}");
+    // And a line for what the recording explains, and one for how the program ended.
+    assert_eq!(message.lines().count(), 4, "{message}");
+    assert!(message.contains("the program ended with exit status 41; "), "{message}");
     place.trace().assert_whole();
     place.assert_clean();
 }

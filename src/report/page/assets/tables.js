@@ -163,7 +163,8 @@ function linesView() {
     "p",
     { class: "read" },
     "≠ marks a figure that a replay does not confirm. In that replay the survivors of the line are " +
-      "allocated last; below the figure is by how much pages in use fell.",
+      "allocated last; below the figure is by how much pages in use fell. A figure with nothing below it " +
+      "is charged, and no replay has checked it.",
   );
   const moments = el("select", {
     id: "moment",
@@ -178,7 +179,7 @@ function linesView() {
     reading(
       "Live is what the blocks of a line hold. The columns of backends are the free " +
         "space on the pages in use by these blocks: no trim returns it. A line with little live and much " +
-        "free space is worth a change.",
+        "free space is worth a look: heaplay whatif TRACE --move-site LINE checks what a change returns.",
     ),
     checkNote,
     el("p", { class: "tools" }, el("label", { for: "moment" }, "At "), moments),
