@@ -98,7 +98,7 @@ mod tests {
         // Half of the tuples of a length may be on their list, or live.
         let half = list_of((11, 2), 1000, 64_000).unwrap();
         assert!(!half.is_full && plural(&half.list) == "tuples of 3");
-        assert_eq!(list_of((11, 2), 79, 79 * 64), None, "few");
+        assert_eq!(list_of((11, 2), 70, 70 * 88), None, "few");
         assert_eq!(list_of((11, 2), 60, 60 * 24), None, "floats that are not all");
     }
 }
