@@ -53,6 +53,18 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
     ))
 }
 
+/// That freed objects on CPython's lists hold pages as well, and what returns them. A line's change may
+/// return nothing while they lie beside its blocks. `None` where no collection empties the lists.
+pub fn collection_note(trace_report: &TraceReport) -> Option<&'static str> {
+    let facts = &trace_report.trace.facts;
+    let (minor, _) = version(facts.get("python")?)?;
+    // Tried on these versions: src/cpython/free_lists.rs.
+    ((8..=13).contains(&minor) && !facts.contains_key("free_threaded")).then_some(
+        "CPython stores freed dicts, lists and tuples for reuse, and they hold pages, too: call \
+         `gc.collect()` after such a change.",
+    )
+}
+
 /// The list that as many blocks of one size could be on: a full one, or a part of the tuples of a length.
 fn list_of(version: (u32, u32), blocks: u64, bytes: u64) -> Option<Candidate> {
     let candidate = |list: Listed| {

@@ -7,7 +7,7 @@ use crate::report::chart::{checked_by_replay, first_line, scorecard};
 use crate::report::choice::choice;
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
-use crate::report::free_list_note::free_list_note;
+use crate::report::free_list_note::{collection_note, free_list_note};
 use crate::report::text::{all_or_ends, capitalised, list, short_line, some};
 use crate::report::thread_table::contention_note;
 use crate::report::trim_call::trim_calls;
@@ -173,7 +173,9 @@ fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
             };
             let advice = "A line is where blocks were allocated: look for what still holds them.";
             let sentences = returnable.into_iter().chain([title]).chain(notes);
-            sentences.chain([advice.to_owned()]).collect::<Vec<String>>().join(" ")
+            let collection = collection_note(trace_report).map(str::to_owned);
+            let advice = [advice.to_owned()].into_iter().chain(collection);
+            sentences.chain(advice).collect::<Vec<String>>().join(" ")
         },
     )
 }
