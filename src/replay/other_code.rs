@@ -12,60 +12,47 @@ const ROUTINE_BYTES: u64 = 256;
 /// Routines between two calls.
 const BETWEEN_CALLS: usize = 2;
 
-// Directives are those of the GNU assembler, which fills the space up to the next line with
-// instructions that do nothing.
+/// The routines, from the branches of a cache line: on the bits `pair` and `pair + 1` of the argument.
+/// Directives are those of the GNU assembler, which fills the space up to the next line with
+/// instructions that do nothing.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! routines {
+    ($($branches:literal),+) => {
+        core::arch::global_asm!(
+            ".pushsection .text",
+            ".p2align 8",
+            ".globl heaplay_other_code",
+            ".hidden heaplay_other_code",
+            "heaplay_other_code:",
+            ".rept {routines}",
+            ".irpc pair, 0246",
+            $($branches,)+
+            ".ifc \\pair, 6",
+            "ret",
+            ".endif",
+            ".p2align 6",
+            ".endr",
+            ".endr",
+            ".popsection",
+            routines = const ROUTINES,
+        );
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "routines of a given place and length")]
 mod routines {
-    core::arch::global_asm!(
-        ".pushsection .text",
-        ".p2align 8",
-        ".globl heaplay_other_code",
-        ".hidden heaplay_other_code",
-        "heaplay_other_code:",
-        ".rept 512",
-        ".irpc pair, 0246",
-        "bt edi, \\pair",
-        "jc 2f",
-        "nop",
-        "2: bt edi, \\pair + 1",
-        "jc 3f",
-        "nop",
-        "3:",
-        ".ifc \\pair, 6",
-        "ret",
-        ".endif",
-        ".p2align 6",
-        ".endr",
-        ".endr",
-        ".popsection",
-    );
+    use super::ROUTINES;
+
+    routines!("bt edi, \\pair", "jc 2f", "nop", "2: bt edi, \\pair + 1", "jc 3f", "nop", "3:");
 }
 
 #[cfg(target_arch = "aarch64")]
 #[expect(unsafe_code, reason = "routines of a given place and length")]
 mod routines {
-    core::arch::global_asm!(
-        ".pushsection .text",
-        ".p2align 8",
-        ".globl heaplay_other_code",
-        ".hidden heaplay_other_code",
-        "heaplay_other_code:",
-        ".rept 512",
-        ".irpc pair, 0246",
-        "tbz w0, #\\pair, 2f",
-        "nop",
-        "2: tbz w0, #(\\pair + 1), 3f",
-        "nop",
-        "3:",
-        ".ifc \\pair, 6",
-        "ret",
-        ".endif",
-        ".p2align 6",
-        ".endr",
-        ".endr",
-        ".popsection",
-    );
+    use super::ROUTINES;
+
+    routines!("tbz w0, #\\pair, 2f", "nop", "2: tbz w0, #(\\pair + 1), 3f", "nop", "3:");
 }
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

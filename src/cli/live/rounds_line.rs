@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::cli::run::progress::BETWEEN_LINES;
 use crate::cli::terminal::note;
-
-/// Time between two lines where standard error is no terminal.
-const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 /// The progress of rounds.
 pub struct RoundsLine {

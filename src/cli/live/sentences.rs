@@ -92,13 +92,12 @@ enum TimePrediction {
 /// Compares a measured difference with a predicted share. A predicted share within the model's error
 /// has no sign.
 fn judge_time(found: &TimeComparison, share: f64) -> TimePrediction {
-    let is_clear = found.is_apart() && found.lower.is_finite();
-    let has_other_sign = share.abs() >= MODEL_ERROR && found.change.signum() != share.signum();
-    let is_outside = found.lower > share + FAR_SHARE || found.upper < share - FAR_SHARE;
     if !found.lower.is_finite() {
         return TimePrediction::Unknown;
     }
-    if is_clear && (has_other_sign || is_outside) {
+    let has_other_sign = share.abs() >= MODEL_ERROR && found.change.signum() != share.signum();
+    let is_outside = found.lower > share + FAR_SHARE || found.upper < share - FAR_SHARE;
+    if found.is_apart() && (has_other_sign || is_outside) {
         return TimePrediction::Contradicted { share };
     }
     match (found.change - share).abs() <= MODEL_ERROR {

@@ -11,7 +11,7 @@ use crate::cli::terminal::note;
 use crate::results::{CellKey, Outcome, Status};
 
 /// Time between two lines where standard error is no terminal.
-const BETWEEN_LINES: Duration = Duration::from_secs(30);
+pub(in crate::cli) const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 /// The progress of a run.
 pub struct ProgressLine {
