@@ -33,6 +33,8 @@ fn a_log_that_changes_while_it_is_read() {
             let mut file = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
                 file.write_all(line.as_bytes()).unwrap();
+                // A slow machine reads for a while; the file does not fill its disk meanwhile.
+                std::thread::sleep(std::time::Duration::from_micros(100));
             }
         });
         let result = imports.import_with(&["log"]);
@@ -40,7 +42,9 @@ fn a_log_that_changes_while_it_is_read() {
         result.reports("while it was read");
         let rows = result.trace().rows.len() as u64;
         assert!(rows >= 150_000, "{rows}");
-        assert_eq!(result.trace().calls, 2 * rows);
+        // The length may be taken in the middle of a write: then the last free is not there yet.
+        let calls = result.trace().calls;
+        assert!(calls == 2 * rows || calls == 2 * rows - 1, "{calls} calls of {rows} blocks");
     });
     assert!(std::fs::metadata(&log).unwrap().len() > before);
     // Other bytes of the same length.
