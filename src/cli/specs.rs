@@ -1,5 +1,7 @@
 //! Backend specs as options hold them: read, and validated before anything is measured.
 
+use std::io::ErrorKind;
+
 use anyhow::bail;
 
 use crate::backends::{self, BackendError};
@@ -34,9 +36,19 @@ pub fn read(text: &str) -> anyhow::Result<BackendSpec> {
     Ok(spec)
 }
 
-/// Refuses a setting that a backend does not have. A backend that cannot be had on this machine
-/// passes: its child reports the reason.
+/// Refuses a setting that a backend does not have, and the path of a library where no file is. Any
+/// other backend that cannot be had on this machine passes: its child reports the reason.
 fn validate(spec: &BackendSpec) -> anyhow::Result<()> {
+    for layer in spec.layers().filter(|layer| layer.is_library()) {
+        // The loader looks up a name without a folder.
+        let Some(path) = layer.path().filter(|path| path.contains('/')) else { continue };
+        if std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            bail!(
+                "backend `{spec}`: expected a shared library at {path}, found no such file; check the \
+                 path, or choose one of `heaplay backends`"
+            );
+        }
+    }
     for error in [backends::environment(spec).err(), backends::describe(spec).err()] {
         match error {
             None | Some(BackendError::Unavailable { .. }) => {}

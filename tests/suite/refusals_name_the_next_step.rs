@@ -234,6 +234,17 @@ fn options_say_what_they_take() {
         assert_eq!(message.contains("there is no such file"), !is_there, "{message}");
         assert!(!message.contains("unknown backend"), "{message}");
     }
+    // The path of a library is mistyped: nothing is measured, and no folder is made.
+    for (family, above) in [("so", ""), ("preload", ""), ("so", "pymalloc+")] {
+        let path = imports.path("none.so").display().to_string();
+        let spec = format!("malloc,{above}{family}:{path}");
+        let out = imports.path("run");
+        let mut command = heaplay();
+        command.arg("run").arg(&hello).args(["-b", &spec, "-o"]).arg(&out);
+        let message = expect(2, &mut command);
+        has_all(&message, &["expected a shared library at", &path, "`heaplay backends`"]);
+        assert!(!out.exists(), "{message}");
+    }
     let missing = imports.path("nowhere").join("a.trace");
     let message = expect(2, heaplay().args(["record", "-o"]).arg(&missing).args(["--", "true"]));
     has_all(&message, &["the trace cannot be written"]);
