@@ -316,6 +316,13 @@ fn unavailable(spec: &BackendSpec, reason: String) -> BackendError {
     BackendError::Unavailable { backend: spec.to_string(), reason }
 }
 
+/// What the loader said: the error itself only says that `dlopen` failed.
+fn loader_reason(error: &libloading::Error) -> String {
+    let said = std::error::Error::source(error).map(ToString::to_string);
+    let said = said.unwrap_or_else(|| error.to_string());
+    format!("it cannot be loaded: {said}; give its path, or choose one of `heaplay backends`")
+}
+
 /// Checks the file before the loader does, whose messages do not name the kind of file.
 ///
 /// # Errors
@@ -585,7 +592,7 @@ fn open_so(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     // SAFETY: a library's initialisers run; one that crashes ends the child, which becomes an error
     // row.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| unavailable(spec, format!("{error}")))?;
+        .map_err(|error| unavailable(spec, loader_reason(&error)))?;
     let shared = SharedLibrary { library: Box::leak(Box::new(library)), path: file };
     let prefix = spec.prefix().unwrap_or("");
     let missing = |name: &str| {
@@ -640,7 +647,7 @@ fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened 
     }
     // SAFETY: the library is loaded already; this only counts one more user of it.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| unavailable(spec, format!("{error}")))?;
+        .map_err(|error| unavailable(spec, loader_reason(&error)))?;
     let shared = SharedLibrary { library: Box::leak(Box::new(library)), path: file };
     let extras = extras(&shared, "", spec)?;
     let table = c_table!(libc::malloc, libc::calloc, libc::realloc, libc::free);

@@ -232,9 +232,12 @@ fn a_backend_that_the_program_did_not_have_is_no_figure() {
     let (code, text) = live("pymalloc,malloc", &["-E"]);
     assert!(code == Some(4) && text.contains("PYTHONMALLOC=malloc did not take"), "{text}");
     // The linker goes on without a library that it does not find.
+    let (code, text) = live("pymalloc,so:libheaplay-none.so", &[]);
+    assert!(code == Some(4) && text.contains("libheaplay-none.so"), "{text}");
+    // A path that leads to no file is refused.
     let library = place.path("libnone.so");
     let (code, text) = live(&format!("pymalloc,so:{}", library.display()), &[]);
-    assert!(code == Some(4) && text.contains("libnone.so"), "{text}");
+    assert!(code == Some(2) && text.contains("expected a shared library at"), "{text}");
     // What all are compared with cannot be had.
     let (code, text) = live("malloc,pymalloc", &["-E"]);
     assert!(
