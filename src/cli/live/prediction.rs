@@ -305,8 +305,8 @@ impl Predictions {
         if let Some(coldness) = self.coldness {
             text += &format!(
                 "predicted time has the start and the calls, {} of the way from warm to cold caches: the \
-                 program's own work between two calls is that share of the other code's in the cold \
-                 replay, or more\n",
+                 square of the share that the program's own work between two calls is of the other \
+                 code's in the cold replay, at most 1\n",
                 units::percent(coldness.share())
             );
         }
