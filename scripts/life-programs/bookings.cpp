@@ -1,4 +1,4 @@
-// C++: bookings in ordered maps by room and by guest, with names as strings; many are moved or cancelled.
+// C++: bookings in ordered maps by flat and by guest, with names as strings; many are moved or cancelled.
 #include <cstdio>
 #include <map>
 #include <random>
@@ -12,20 +12,20 @@ struct Booking {
 
 int main() {
     std::mt19937 dice(65);
-    std::map<long, Booking> by_room;
+    std::map<long, Booking> by_flat;
     std::multimap<std::string, long> by_guest;
     long length = 0;
     for (int number = 0; number < 220000; number++) {
         long key = static_cast<long>(dice() % 400) * 100000 + dice() % 900;
-        auto found = by_room.find(key);
-        if (found != by_room.end()) {
+        auto found = by_flat.find(key);
+        if (found != by_flat.end()) {
             auto [first, last] = by_guest.equal_range(found->second.guest);
             for (; first != last; ++first)
                 if (first->second == key) {
                     by_guest.erase(first);
                     break;
                 }
-            by_room.erase(found);
+            by_flat.erase(found);
         }
         Booking booking;
         booking.guest = "guest number " + std::to_string(dice() % 20000);
@@ -33,8 +33,8 @@ int main() {
         for (unsigned night = 0; night < 1 + dice() % 9; night++) booking.nights.push_back(night);
         length += booking.guest.size() + booking.remark.size();
         by_guest.emplace(booking.guest, key);
-        by_room.emplace(key, std::move(booking));
-        if (by_room.size() > 30000) by_room.erase(by_room.begin());
+        by_flat.emplace(key, std::move(booking));
+        if (by_flat.size() > 30000) by_flat.erase(by_flat.begin());
     }
-    std::printf("%zu %ld\n", by_room.size(), length);
+    std::printf("%zu %ld\n", by_flat.size(), length);
 }

@@ -16,7 +16,7 @@ def document(orders):
     return ElementTree.tostring(root)
 
 
-kept, count = [], 0
+stored, count = [], 0
 for day in range(50):
     root = ElementTree.fromstring(document(350))
     for order in root.findall("order"):
@@ -24,7 +24,7 @@ for day in range(50):
             root.remove(order)
         else:
             count += sum(int(item.text.split()[0]) for item in order.iter("item"))
-    kept.append(root)
-    if len(kept) > 8:
-        kept.pop(0)
-print(len(kept), count)
+    stored.append(root)
+    if len(stored) > 8:
+        stored.pop(0)
+print(len(stored), count)

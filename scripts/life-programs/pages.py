@@ -1,4 +1,4 @@
-"""A site of pages: templates are filled from records, pages are kept until the next edition."""
+"""A site of pages: templates are filled from records, pages are stored until the next edition."""
 import html
 import random
 import string

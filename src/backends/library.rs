@@ -316,11 +316,11 @@ fn unavailable(spec: &BackendSpec, reason: String) -> BackendError {
     BackendError::Unavailable { backend: spec.to_string(), reason }
 }
 
-/// What the loader said: the error itself only says that `dlopen` failed.
+/// What the loader reports: the error itself only says that `dlopen` failed.
 fn loader_reason(error: &libloading::Error) -> String {
-    let said = std::error::Error::source(error).map(ToString::to_string);
-    let said = said.unwrap_or_else(|| error.to_string());
-    format!("it cannot be loaded: {said}; give its path, or choose one of `heaplay backends`")
+    let reported = std::error::Error::source(error).map(ToString::to_string);
+    let reported = reported.unwrap_or_else(|| error.to_string());
+    format!("it cannot be loaded: {reported}; give its path, or choose one of `heaplay backends`")
 }
 
 /// Checks the file before the loader does, whose messages do not name the kind of file.
