@@ -11,7 +11,6 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
-use std::io::Read;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -22,8 +21,10 @@ use super::allocator::{Allocator, Domains};
 use super::arena_report;
 use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
+use super::elf;
 use super::error::BackendError;
 use super::jemalloc_arenas::{self, MallctlFn, Slabs};
+use super::loader;
 use super::member::{ChildEnvironment, Member, Opened};
 use super::return_unit::{ReturnKind, UnitOfBlock};
 use super::setting::{Setting, plain, setting};
@@ -316,11 +317,15 @@ fn unavailable(spec: &BackendSpec, reason: String) -> BackendError {
     BackendError::Unavailable { backend: spec.to_string(), reason }
 }
 
-/// What the loader reports: the error itself only says that `dlopen` failed.
-fn loader_reason(error: &libloading::Error) -> String {
-    let reported = std::error::Error::source(error).map(ToString::to_string);
-    let reported = reported.unwrap_or_else(|| error.to_string());
-    format!("it cannot be loaded: {reported}; give its path, or choose one of `heaplay backends`")
+/// Why the loader does not load a library.
+fn not_loaded(spec: &BackendSpec, path: &str, error: &libloading::Error) -> BackendError {
+    let hint = match path.contains('/') {
+        true => String::new(),
+        false => loader::same_stem_hint(spec.name(), path),
+    };
+    let reported = loader::reported(error);
+    let next = "give its path, or choose one of `heaplay backends`";
+    unavailable(spec, format!("it cannot be loaded: {reported}{hint}; {next}"))
 }
 
 /// Checks the file before the loader does, whose messages do not name the kind of file.
@@ -331,51 +336,16 @@ fn look_at(spec: &BackendSpec, path: &str) -> Result<Option<PathBuf>, BackendErr
     if !path.contains('/') {
         return Ok(None);
     }
-    let header = |path: &Path| -> std::io::Result<[u8; 20]> {
-        let mut header = [0; 20];
-        fs::File::open(path)?.read_exact(&mut header)?;
-        Ok(header)
-    };
-    let found = match header(Path::new(path)) {
-        Ok(found) => found,
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => [0; 20],
-        Err(error) => return Err(unavailable(spec, format!("{error}; check the path"))),
-    };
-    if !found.starts_with(b"\x7fELF") {
+    let header = elf::header(Path::new(path));
+    let header = header.map_err(|error| unavailable(spec, format!("{error}; check the path")))?;
+    if !elf::is_elf(&header) {
         return Err(unavailable(spec, "it is no shared library (not an ELF file)".to_owned()));
     }
-    // This program's own header has what the machine accepts: class, byte order, processor.
-    let own = header(Path::new("/proc/self/exe")).unwrap_or(found);
-    if (found[4], found[5], &found[18..]) != (own[4], own[5], &own[18..]) {
-        return Err(unavailable(
-            spec,
-            format!(
-                "wrong architecture: it is for {}, this program for {}",
-                architecture(&found),
-                architecture(&own)
-            ),
-        ));
+    if let Some([found, own]) = elf::other_architecture(&header) {
+        let reason = format!("wrong architecture: it is for {found}, this program for {own}");
+        return Err(unavailable(spec, reason));
     }
     Ok(Some(fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path))))
-}
-
-/// The processor of an ELF header, as text.
-fn architecture(header: &[u8; 20]) -> String {
-    let machine = if header[5] == 2 {
-        u16::from_be_bytes([header[18], header[19]])
-    } else {
-        u16::from_le_bytes([header[18], header[19]])
-    };
-    match machine {
-        3 => "32-bit x86".to_owned(),
-        40 => "32-bit ARM".to_owned(),
-        62 => "x86-64".to_owned(),
-        183 => "AArch64".to_owned(),
-        243 => "RISC-V".to_owned(),
-        22 => "S/390".to_owned(),
-        21 => "POWER".to_owned(),
-        other => format!("ELF machine {other}"),
-    }
 }
 
 /// Finds the library's calls besides the four.
@@ -592,7 +562,7 @@ fn open_so(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened {
     // SAFETY: a library's initialisers run; one that crashes ends the child, which becomes an error
     // row.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| unavailable(spec, loader_reason(&error)))?;
+        .map_err(|error| not_loaded(spec, path, &error))?;
     let shared = SharedLibrary { library: Box::leak(Box::new(library)), path: file };
     let prefix = spec.prefix().unwrap_or("");
     let missing = |name: &str| {
@@ -647,7 +617,7 @@ fn open_preload(spec: &BackendSpec, _below: Option<Box<dyn Backend>>) -> Opened 
     }
     // SAFETY: the library is loaded already; this only counts one more user of it.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-        .map_err(|error| unavailable(spec, loader_reason(&error)))?;
+        .map_err(|error| not_loaded(spec, path, &error))?;
     let shared = SharedLibrary { library: Box::leak(Box::new(library)), path: file };
     let extras = extras(&shared, "", spec)?;
     let table = c_table!(libc::malloc, libc::calloc, libc::realloc, libc::free);

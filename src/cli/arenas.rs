@@ -37,7 +37,7 @@ pub fn show(
 ) -> anyhow::Result<ExitCode> {
     let mut spec = specs::read(backend)?;
     if spec.setting("bases").is_none() {
-        spec = specs::read(&with_bases(backend, Bases::Aligned)?)?;
+        spec = specs::read(&with_bases(spec.as_str(), Bases::Aligned)?)?;
     }
     let workloads = load_within(&[trace.to_owned()], end, u64::MAX)?;
     let settings = ChildArgs::default().settings();

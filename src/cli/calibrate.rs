@@ -10,10 +10,9 @@ use comfy_table::{ContentArrangement, Table};
 
 use super::children::ChildArgs;
 use super::exit::Exit;
-use super::interrupt;
 use super::load::{find_traces, load_traces};
 use super::terminal::{note, print};
-use crate::backends;
+use super::{interrupt, specs};
 use crate::bench::calibrate::{Calibration, Rebuild, margin_percent, spread_percent};
 use crate::bench::{self, Side, cancelled};
 use crate::stats::Random;
@@ -63,7 +62,6 @@ impl CalibrateArgs {
         let folder = tempfile::tempdir().context("a temporary folder")?;
         let builds = self.builds(folder.path())?;
         for build in &builds {
-            backends::parse(&build.backend)?;
             bench::version(&build.backend, None)
                 .map_err(|reason| anyhow::anyhow!("{}: {reason}", build.backend))?;
         }
@@ -121,10 +119,14 @@ impl CalibrateArgs {
                  --library PATH"
             ),
             [one] => {
-                let layout = |number: u16| Side { layout: Some(number.into()), ..Side::of(one) };
+                let one = specs::read(one)?;
+                let layout =
+                    |number: u16| Side { layout: Some(number.into()), ..Side::of(one.as_str()) };
                 Ok((0..self.times).map(layout).collect())
             }
-            several => Ok(several.iter().map(|spec| Side::of(spec)).collect()),
+            several => {
+                several.iter().map(|spec| Ok(Side::of(specs::read(spec)?.as_str()))).collect()
+            }
         }
     }
 }

@@ -277,11 +277,6 @@ impl LiveArgs {
         for spec in specs {
             let name = spec.as_str().to_owned();
             match Deployment::of(&spec) {
-                Ok(deployment) if missing_library(&deployment).is_some() => {
-                    let library = missing_library(&deployment).unwrap_or_default();
-                    refused
-                        .push((name, format!("{library}: there is no such file; check the path")));
-                }
                 Ok(deployment) => {
                     let label = spec.label();
                     candidates.push(Candidate { name, label, deployment });
@@ -296,13 +291,6 @@ impl LiveArgs {
         }
         Ok((candidates, refused))
     }
-}
-
-/// The library of a deployment whose path leads to no file. A name without a folder is looked up by
-/// the dynamic linker, and the first run shows whether it was found.
-fn missing_library(deployment: &Deployment) -> Option<&str> {
-    let library = deployment.preload.as_deref()?;
-    (library.contains('/') && !Path::new(library).is_file()).then_some(library)
 }
 
 /// A backend that no program can have, and the reason.

@@ -41,9 +41,9 @@ impl RecordingReader {
     /// # Errors
     /// A backend that cannot be had.
     pub fn new(backend: &str, name: &str, settings: Settings) -> anyhow::Result<RecordingReader> {
-        specs::read(backend)?;
-        let version = bench::version(backend, None)?;
-        let backend = BackendEntry { name: backend.to_owned(), version };
+        let backend = String::from(specs::read(backend)?);
+        let version = bench::version(&backend, None)?;
+        let backend = BackendEntry { name: backend, version };
         Ok(RecordingReader { backend, name: name.to_owned(), settings, first: OnceLock::new() })
     }
 

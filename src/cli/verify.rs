@@ -86,12 +86,13 @@ impl VerifyArgs {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let backends: Vec<String> =
             specs::read_list(&self.backends)?.into_iter().map(String::from).collect();
-        if let Some(against) = &self.against {
-            let against = Some(against).filter(|spec| *spec != RECORDING);
-            if let Some(spec) = against {
-                specs::read(spec)?;
-            }
-            for spec in backends.iter().chain(against) {
+        let against = match &self.against {
+            Some(against) if against != RECORDING => Some(specs::read(against)?.to_string()),
+            against => against.clone(),
+        };
+        if let Some(against) = &against {
+            let reference = Some(against).filter(|spec| *spec != RECORDING);
+            for spec in backends.iter().chain(reference) {
                 with_bases(spec, Bases::Aligned)?;
             }
         }
@@ -114,7 +115,7 @@ impl VerifyArgs {
         for loaded in found.iter().flat_map(|found| &found.workloads) {
             let trace = loaded.name();
             for backend in &backends {
-                match self.against.as_deref() {
+                match against.as_deref() {
                     None => verification.prove(trace, backend, Some(loaded))?,
                     Some(RECORDING) => {
                         verification.compare_recording(trace, backend, loaded)?;

@@ -158,6 +158,23 @@ impl BackendSpec {
         Err(SpecError::at(&text, 0, family, "`so` or `preload`"))
     }
 
+    /// The spec with another path of its library, which is in the lowest layer.
+    ///
+    /// # Errors
+    /// A path that would be read back as something else.
+    pub fn with_library_path(&self, path: &str) -> Result<BackendSpec, SpecError> {
+        if let Some(below) = self.below() {
+            return self.on(&below.with_library_path(path)?);
+        }
+        let top = Layer { path: Some(path.to_owned()), ..self.top.clone() };
+        let text = top.to_string();
+        let spec: BackendSpec = text.parse()?;
+        if spec.top == top {
+            return Ok(spec);
+        }
+        Err(SpecError::at(&text, 0, path, "the path of a library"))
+    }
+
     /// The text of the topmost layer.
     fn own_text(&self) -> &str {
         let below = self.below().map_or(0, |below| below.text.len() + 1);

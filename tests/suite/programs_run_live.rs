@@ -234,6 +234,11 @@ fn a_backend_that_the_program_did_not_have_is_no_figure() {
     // The linker goes on without a library that it does not find.
     let (code, text) = live("pymalloc,so:libheaplay-none.so", &[]);
     assert!(code == Some(4) && text.contains("libheaplay-none.so"), "{text}");
+    // A label is the installed library.
+    if libraries::installed("libjemalloc.so.2").is_some() {
+        let (code, text) = live("pymalloc,so:libjemalloc", &[]);
+        assert!(code == Some(0) && text.contains("| so:libjemalloc"), "{text}");
+    }
     // A path that leads to no file is refused.
     let library = place.path("libnone.so");
     let (code, text) = live(&format!("pymalloc,so:{}", library.display()), &[]);
@@ -582,6 +587,11 @@ fn bad_input_is_refused_before_anything_runs() {
     refused(2, &["--for", "x", "--", "true"], "expected seconds");
     refused(2, &["--count-instructions", "--for", "1", "--", "true"], "--count-instructions");
     refused(2, &["-b", "so:/none/libnone.so", "--", "true"], "/none/libnone.so");
+    refused(
+        2,
+        &["-b", "so:/usr", "--", "true"],
+        "expected a shared library at /usr, found a folder",
+    );
     refused(2, &["--until-mark", "a;b", "--", "true"], "no `;`");
     refused(2, &[], "PROGRAM");
     let text = Path::new("app.py");

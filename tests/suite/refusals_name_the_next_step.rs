@@ -8,8 +8,8 @@ use heaplay::trace;
 use ruzstd::encoding::CompressionLevel;
 
 use crate::support::imports::Imports;
-use crate::support::interpreters;
 use crate::support::process::{expect, heaplay, repository};
+use crate::support::{interpreters, libraries};
 
 const MTRACE: &str = "= Start\n@ ./app:[0x11b0] + 0x5599d9d342a0 0x1000\n= End\n";
 const RMM: &str = "Thread,Time,Action,Pointer,Size,Stream\n1,11:00:00.5,allocate,0x10,8,0x0\n";
@@ -245,6 +245,9 @@ fn options_say_what_they_take() {
         has_all(&message, &["expected a shared library at", &path, "`heaplay backends`"]);
         assert!(!out.exists(), "{message}");
     }
+    let folder = format!("so:{}", imports.path(".").display());
+    let message = expect(2, heaplay().arg("run").arg(&hello).args(["-b", &folder]));
+    has_all(&message, &["expected a shared library at", "found a folder"]);
     let missing = imports.path("nowhere").join("a.trace");
     let message = expect(2, heaplay().args(["record", "-o"]).arg(&missing).args(["--", "true"]));
     has_all(&message, &["the trace cannot be written"]);
@@ -264,6 +267,49 @@ fn options_say_what_they_take() {
         assert!(!message.contains("settings act only"), "{message}");
         assert!(!out.join("measurements.csv").exists());
     }
+}
+
+/// The label of a library names the installed library in each verb that takes backends.
+#[test]
+fn a_label_names_the_installed_library() {
+    let imports = Imports::new();
+    let hello = repository("traces/hello.trace");
+    let none = ["-b", "so:libheaplay-none"];
+    let verbs: [&[&str]; 9] = [
+        &["run", "TRACE", none[0], none[1]],
+        &["plan", "TRACE", none[0], none[1]],
+        &["sweep", "TRACE", none[0], "so:libheaplay-none:A={1,2}"],
+        &["scale", "TRACE", none[0], none[1]],
+        &["verify", none[0], none[1]],
+        &["verify", "TRACE", "--against", none[1]],
+        &["check", "TRACE", "--baseline", none[1], "--candidate", "malloc"],
+        &["check", "TRACE", "TRACE", none[0], none[1]],
+        &["live", none[0], none[1], "--", "true"],
+    ];
+    for verb in verbs {
+        let mut command = heaplay();
+        command.current_dir(imports.path("."));
+        for argument in verb {
+            match *argument {
+                "TRACE" => command.arg(&hello),
+                argument => command.arg(argument),
+            };
+        }
+        let message = expect(2, &mut command);
+        has_all(
+            &message,
+            &["libheaplay-none.so.N", "LD_LIBRARY_PATH", "so:/usr/lib/libheaplay-none"],
+        );
+    }
+    let Some(path) = libraries::installed("libjemalloc.so.2") else { return };
+    for family in ["so", "preload"] {
+        let mut command = heaplay();
+        command.args(["verify", "-b", &format!("{family}:libjemalloc")]);
+        has_all(&expect(0, &mut command), &[&format!("{family}:{path}")]);
+    }
+    // The name of a file that is not there leads to the one that is.
+    let message = expect(4, heaplay().args(["verify", "-b", "so:libjemalloc.so.none"]));
+    has_all(&message, &["it cannot be loaded", &format!("installed is so:{path}")]);
 }
 
 /// A folder that cannot be written, or not be read, is named with what to do.

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::backends::loader;
 use crate::environment::{HOME, PATH, PYENV_ROOT};
 
 /// A program for an interpreter: it prints its library's folder, its file name, whether there is
@@ -148,13 +149,7 @@ fn pyenv_libraries() -> Vec<PathBuf> {
 }
 
 fn linker_libraries() -> Vec<PathBuf> {
-    let listed = ["ldconfig", "/sbin/ldconfig"]
-        .iter()
-        .find_map(|program| Command::new(program).arg("-p").output().ok())
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
-    let paths = listed.lines().filter_map(|line| line.split(" => ").nth(1)).map(PathBuf::from);
-    paths.filter(|path| is_versioned(path)).collect()
+    loader::linked().into_iter().filter(|path| is_versioned(path)).collect()
 }
 
 /// `libpython3.N.so.1.0`, but not the link without the number, which names the same file.

@@ -8,6 +8,7 @@ use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
 use super::find;
 use crate::backends::allocator::Allocator;
+use crate::backends::loader;
 use crate::cpython::version;
 use crate::environment::{PYTHONHOME, PYTHONMALLOC};
 
@@ -43,8 +44,14 @@ impl Interpreter {
     /// Why it cannot be loaded, or is none of CPython 3.
     pub fn load(path: &Path) -> Result<Interpreter, String> {
         // SAFETY: loading CPython's library runs only the C library's start-up code.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| format!("its library cannot be loaded: {error}"))?;
+        let library =
+            unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
+                let reported = loader::reported(&error);
+                format!(
+                    "its library cannot be loaded: {reported}; name another one: \
+                     python@/path/to/libpython3.11.so.1.0"
+                )
+            })?;
         // SAFETY: a documented function with its documented signature.
         let reported = unsafe {
             let version =
@@ -103,5 +110,21 @@ impl Interpreter {
             function::<unsafe extern "C" fn(c_int)>(&self.library, "Py_InitializeEx")?(0);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_does_not_load_has_the_loaders_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libpython3.11.so");
+        std::fs::write(&path, "no library").unwrap();
+        let reason = Interpreter::load(&path).err().unwrap();
+        for part in [&path.display().to_string(), "file too short", "python@/path/to/libpython"] {
+            assert!(reason.contains(part), "no {part} in: {reason}");
+        }
     }
 }

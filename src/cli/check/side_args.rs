@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 
 use super::options::{CheckArgs, Incompatible};
-use crate::backends::{self, BackendError};
 use crate::bench::{self, ClockRate, Side, Unfit, handshake};
+use crate::cli::specs;
 use crate::cli::terminal::note;
 
 /// Baseline and candidate.
@@ -52,11 +52,7 @@ fn side(text: &str, binary: &Option<PathBuf>) -> anyhow::Result<Side> {
              other"
         );
     }
-    match backends::environment(&backends::parse(text)?) {
-        Ok(_) | Err(BackendError::Unavailable { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    Ok(Side { binary: binary.clone(), ..Side::of(text) })
+    Ok(Side { binary: binary.clone(), ..Side::of(specs::read(text)?.as_str()) })
 }
 
 /// Opens each side once before anything is measured: a library may lack the symbols, or crash when
