@@ -49,7 +49,7 @@ use super::event::{
     SiteId, Sites, TYPE_LIMIT_BYTES, TraceError, TraceReader, TraceWriter, TypeId,
 };
 use super::process::{ProcessRecord, ThreadNumbers, ThreadRecord};
-use super::quote::quoted;
+use super::quote::{quoted, quoted_bytes};
 use super::sequence::{Sequence, SequenceError};
 
 /// The names of the columns, in the order of writing.
@@ -339,7 +339,7 @@ impl CsvReader {
         match value.or_else(|| whole(field)) {
             Some(value) if value <= limit => Ok(Some(value)),
             _ => {
-                let found = quoted(&String::from_utf8_lossy(field));
+                let found = quoted_bytes(field);
                 Err(self.fault(format!("{} {found}", NAMES[column]), what))
             }
         }
@@ -358,7 +358,7 @@ impl CsvReader {
         }
         let op = Op::from_name(op).ok_or_else(|| {
             self.fault(
-                format!("op {}", quoted(&String::from_utf8_lossy(op))),
+                format!("op {}", quoted_bytes(op)),
                 "malloc, calloc, realloc, thread_start or thread_end",
             )
         })?;
@@ -378,10 +378,7 @@ impl CsvReader {
             b"" => Domain::Obj,
             name if is_missing(name) => Domain::Obj,
             name => Domain::from_name(name).ok_or_else(|| {
-                self.fault(
-                    format!("domain {}", quoted(&String::from_utf8_lossy(name))),
-                    "raw, mem, obj or libc",
-                )
+                self.fault(format!("domain {}", quoted_bytes(name)), "raw, mem, obj or libc")
             })?,
         };
         let time_ns = self.number(TIME_NS, u64::MAX, "nanoseconds as a whole number")?.unwrap_or(0);

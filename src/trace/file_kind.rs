@@ -11,7 +11,7 @@ use super::foreign::{Foreign, LogStart};
 use super::foreign_list::FOREIGN;
 use super::formats::{FORMATS, Format};
 use super::packing::Packing;
-use super::quote::quoted;
+use super::quote::{quoted, quoted_bytes};
 use super::stable_file::StableFile;
 use super::tracemalloc::Snapshot;
 
@@ -370,13 +370,20 @@ fn names_object(start: &[u8]) -> bool {
     module.strip_prefix(b"c").is_some_and(is_name) && is_name(name)
 }
 
+/// Bytes that describe a file of no known kind.
+const DESCRIBED_BYTES: usize = 16;
+
 /// Describes a file of no known kind by its beginning.
 fn describe(start: &LogStart<'_>) -> String {
-    if start.text.is_empty() {
-        return "binary data of an unknown kind".into();
-    }
-    let line = start.lines().next().unwrap_or_default();
-    format!("text that begins {}", quoted(line))
+    // A last character that is cut off is no fault.
+    let fault = str::from_utf8(start.bytes).err().filter(|fault| fault.error_len().is_some());
+    let no_utf8 = fault.map(|fault| fault.valid_up_to());
+    let zero = start.bytes.iter().position(|byte| *byte == 0);
+    let Some(at) = no_utf8.into_iter().chain(zero).min() else {
+        return format!("text that begins {}", quoted(start.lines().next().unwrap_or_default()));
+    };
+    let shown = quoted_bytes(&start.bytes[..start.bytes.len().min(DESCRIBED_BYTES)]);
+    format!("binary data: no text from byte {at} on, it begins {shown}")
 }
 
 impl IdentifiedFile {

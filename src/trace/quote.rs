@@ -9,6 +9,22 @@ pub(super) fn quoted(text: &str) -> String {
     format!("`{}`", beginning(text.trim(), QUOTED_CHARS))
 }
 
+/// Bytes of a file in backticks: text as [`quoted`] shows it, and each other byte as `\xff`.
+pub(super) fn quoted_bytes(bytes: &[u8]) -> String {
+    let bytes = bytes.trim_ascii();
+    let mut shown = String::new();
+    // Each byte is one character or more: this many suffice.
+    for chunk in bytes[..bytes.len().min(4 * QUOTED_CHARS)].utf8_chunks() {
+        shown.extend(chunk.valid().chars().flat_map(escaped));
+        shown.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    if let Some((cut, _)) = shown.char_indices().nth(QUOTED_CHARS) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
+    format!("`{shown}`")
+}
+
 /// Characters of a line before its faulty field that are shown, at most.
 const BEFORE_CHARS: usize = 30;
 
@@ -62,10 +78,14 @@ fn beginning(text: &str, most: usize) -> String {
     shown
 }
 
-/// A character without control characters. Quotation marks stay as they are.
+/// A character without control characters. Quotation marks stay as they are; what replaced bytes that
+/// are no text is escaped, too.
 fn escaped(letter: char) -> impl Iterator<Item = char> {
     let is_mark = matches!(letter, '"' | '\'');
-    let rest = (!is_mark).then(|| letter.escape_debug()).into_iter().flatten();
+    let is_replacement = letter == char::REPLACEMENT_CHARACTER;
+    let debug = (!is_mark && !is_replacement).then(|| letter.escape_debug());
+    let unicode = is_replacement.then(|| letter.escape_unicode());
+    let rest = debug.into_iter().flatten().chain(unicode.into_iter().flatten());
     is_mark.then_some(letter).into_iter().chain(rest)
 }
 
@@ -99,6 +119,13 @@ mod tests {
         assert_eq!(quoted("it's \\ \n"), "`it's \\\\`");
         assert_eq!(printable("fine, `a` \u{9b}31m\r\n"), "fine, `a` \\u{9b}31m\\r\\n");
         assert_eq!(printable(&"é".repeat(500)).chars().count(), 401);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_escaped() {
+        assert_eq!(quoted_bytes(b" caf\xc3\xa9 \xe9\x00\x1b\n"), "`café \\xe9\\0\\u{1b}`");
+        assert_eq!(quoted_bytes(&[0xff; 300]).chars().count(), 80 + 3);
+        assert_eq!(quoted("a\u{fffd}"), "`a\\u{fffd}`");
     }
 
     #[test]
