@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::backends::{Embedded, register};
-use crate::cli::{Cli, Exit};
+use crate::cli::{Cli, Exit, with_tips};
 
 /// Installs what keeps the harness out of its own measurements, at the top level of a program that
 /// serves as heaplay's child: a global allocator outside the C library's heap and outside private
@@ -45,7 +45,8 @@ pub mod isolation {
 
 /// The program `heaplay`: parses the arguments and runs the verb.
 pub fn command_line() -> ExitCode {
-    Cli::parse().main()
+    let verb = std::env::args().nth(1).unwrap_or_default();
+    Cli::try_parse().unwrap_or_else(|error| with_tips(error, &verb).exit()).main()
 }
 
 /// Compares allocators with a baseline on recorded programs. This is a whole benchmark

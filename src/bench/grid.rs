@@ -29,7 +29,7 @@ pub enum GridError {
 }
 
 /// Every backend of a grid: `baselines`, then of each text the backend without settings and its
-/// variants in their order. Each spec is there once.
+/// variants in their order. Each spec is there once. A text may be a list of backends.
 ///
 /// # Errors
 /// As [`GridError`].
@@ -45,8 +45,9 @@ pub fn expand_grid(baselines: &[&str], texts: &[String]) -> Result<Vec<BackendSp
     }
     for text in texts {
         let variants = expand(text)?;
-        let variants = variants.iter().map(|variant| backends::parse(variant));
-        let variants: Vec<BackendSpec> = variants.collect::<Result<_, _>>()?;
+        let variants = variants.iter().map(|variant| backends::parse_list(variant));
+        let variants: Vec<Vec<BackendSpec>> = variants.collect::<Result<_, _>>()?;
+        let variants = variants.concat();
         variants.iter().for_each(|variant| add(variant.without_settings()));
         variants.into_iter().for_each(&mut add);
     }
@@ -111,6 +112,9 @@ mod tests {
             grid(&["so:/opt/c++/a:b.so:A={1,2}"]).unwrap()[2..],
             ["so:/opt/c++/a:b.so", "so:/opt/c++/a:b.so:A=1", "so:/opt/c++/a:b.so:A=2"]
         );
+        let listed = grid(&["malloc:MALLOC_ARENA_MAX={1,2},bump:reserve={1GiB,2GiB}"]).unwrap();
+        let bumps = listed.iter().filter(|spec| spec.name() == "bump");
+        assert_eq!((listed.len(), bumps.count()), (7, 3), "{listed:?}");
         let large =
             "malloc:MALLOC_ARENA_MAX={1,2,3,4,5,6,7,8},MALLOC_ARENA_TEST={1,2,3,4,5,6,7,8,9}";
         assert!(matches!(grid(&[large]), Err(GridError::TooLarge { .. })));

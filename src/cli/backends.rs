@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::specs;
 use crate::backends::{self, BACKENDS};
 use crate::bench;
 use crate::spec::{PRELOAD, SO};
@@ -21,7 +22,7 @@ impl BackendsArgs {
     /// When the name is no backend, or stdout cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let text = match &self.name {
-            Some(name) => backends::describe(&backends::parse(name)?)?,
+            Some(name) => backends::describe(&specs::read(name)?)?,
             None => list(version),
         };
         anstream::stdout().lock().write_all(text.as_bytes())?;

@@ -11,6 +11,7 @@ use comfy_table::{ContentArrangement, Table};
 use super::children::ChildArgs;
 use super::exit::Exit;
 use super::load::{find_traces, load_traces};
+use super::numbers::{seed, whole};
 use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::bench::calibrate::{Calibration, Rebuild, margin_percent, spread_percent};
@@ -41,13 +42,17 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "PREFIX", requires = "rebuild")]
     prefix: Option<String>,
     /// Number of rebuilds or layouts
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(2..=100))]
+    #[arg(
+        long,
+        default_value_t = 6,
+        value_parser = whole::<u16>("a number of rebuilds or layouts", 2..=100, 6)
+    )]
     times: u16,
     /// Pairs of processes for each
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(5..=10_000))]
+    #[arg(long, default_value_t = 30, value_parser = whole::<u16>("a number of pairs", 5..=10_000, 30))]
     pairs: u16,
     /// Seed of all random orders
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = seed)]
     seed: u64,
     #[command(flatten)]
     children: ChildArgs,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::numbers::whole;
 use super::terminal::note;
 use crate::bench::{self, ClockRate, Settings, available_bytes, processors};
 use crate::environment::LD_PRELOAD;
@@ -13,11 +14,11 @@ use crate::units::parse_bytes;
 pub struct ChildArgs {
     /// Children at once [default: one for each processor; fewer timed ones, where other busy
     /// processors slow them down]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>("a number of children", 1..=1024, 2))]
     jobs: Option<u16>,
     /// Seconds that a pass, or a run of a program, may take. A backend that does not finish is stopped
     /// and not tried again on that trace [default: 60 and 20 µs a call]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u64>("whole seconds", 1..=604_800, 60))]
     timeout: Option<u64>,
     /// Resident private memory that a child may take, such as 512MiB or 2G [default: its share of
     /// 3/4 of what is available]

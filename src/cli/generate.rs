@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 
+use super::numbers::{seed, whole};
 use super::terminal::note;
 use crate::backends::{self, freelist};
 use crate::cpython;
@@ -20,11 +21,11 @@ pub struct GenerateArgs {
     #[arg(
         long,
         default_value_t = 1_000_000,
-        value_parser = clap::value_parser!(u64).range(1..=1 << 40)
+        value_parser = whole::<u64>("a number of calls", 1..=1 << 40, 100_000)
     )]
     calls: u64,
     /// The seed of all random choices
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = seed)]
     seed: u64,
     /// Sizes in bytes as low-high:weight,… [default: as in CPython programs]
     #[arg(long)]

@@ -10,6 +10,7 @@ use anyhow::{anyhow, bail};
 
 use self::series_order::in_order;
 use super::convert::is_same_file;
+use super::numbers::whole;
 use super::tables::{percent, table};
 use super::terminal::{note, print};
 use crate::trace::{self, FOREIGN, FileKind, Foreign, ForeignLog, Series, Snapshot, TraceError};
@@ -36,10 +37,19 @@ pub struct ImportArgs {
     )]
     format: Option<String>,
     /// The process of a log of several to import [default: the first one of the log]
-    #[arg(long, value_name = "PID")]
+    #[arg(
+        long,
+        value_name = "PID",
+        value_parser = whole::<u64>("the number of a process", 0..=u64::MAX, 4711)
+    )]
     process: Option<u64>,
     /// How many lines of the program to list
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = 10,
+        value_name = "N",
+        value_parser = whole::<usize>("a number of lines", 0..=u64::MAX, 10)
+    )]
     sites: usize,
 }
 

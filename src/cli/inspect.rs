@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::arenas;
 use super::end_choice::{EndArgs, EndChoice};
 use super::load::named_threads;
+use super::numbers::whole;
 use super::tables::{percent, table};
 use super::terminal::{note, print};
 use crate::program::ProgramError;
@@ -52,7 +53,12 @@ pub struct InspectArgs {
     #[command(flatten)]
     end: EndArgs,
     /// How many lines of the program to list
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = 10,
+        value_name = "N",
+        value_parser = whole::<usize>("a number of lines", 0..=u64::MAX, 10)
+    )]
     sites: usize,
 }
 

@@ -27,6 +27,7 @@ use self::rounds_line::RoundsLine;
 use super::children::ChildArgs;
 use super::exit::Exit;
 use super::interrupt;
+use super::numbers::{seed, whole};
 use super::preload::{Library, OBSERVER};
 use super::python_file::InterpreterArgs;
 use super::record::cannot_start;
@@ -67,7 +68,7 @@ pub struct LiveArgs {
         long,
         value_name = "N",
         conflicts_with = "budget",
-        value_parser = clap::value_parser!(u16).range(1..=1000)
+        value_parser = whole::<u16>("a number of rounds", 1..=1000, 6)
     )]
     rounds: Option<u16>,
     /// For a program that does not end: run it until it sets this mark (`heaplay.mark("NAME")` of
@@ -90,7 +91,7 @@ pub struct LiveArgs {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The seed of the order in a round [default: the time of day]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = seed)]
     seed: Option<u64>,
     #[command(flatten)]
     children: ChildArgs,
@@ -116,7 +117,8 @@ fn mark_name(text: &str) -> Result<String, String> {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.01..=604_800.0).contains(seconds));
-    let seconds = seconds.ok_or_else(|| "expected seconds from 0.01, such as 30".to_owned())?;
+    let seconds =
+        seconds.ok_or_else(|| "expected seconds from 0.01 to 604800, such as 30".to_owned())?;
     Ok(Duration::from_secs_f64(seconds))
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::exit::Exit;
+use super::numbers::whole;
 use super::run::RunArgs;
 use super::tables::table;
 use super::terminal::print;
@@ -27,7 +28,7 @@ pub struct PlanArgs {
     #[arg(long)]
     json: bool,
     /// Name the shard of each cell, of so many, and add up the cost of each shard
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>("a number of shards", 1..=100_000, 8))]
     shards: Option<u32>,
     /// Estimate by the seconds that this earlier run measured, instead of rough rates
     #[arg(long, value_name = "RUN")]

@@ -29,6 +29,7 @@ use self::limits::LimitArgs;
 use self::newest::{NewestPart, RetainedPart};
 use self::program::{CannotStart, ProgramFile, ProgramKind};
 pub use self::recorder::RecorderArgs;
+use super::numbers::whole;
 use super::preload::{Library, RECORDER};
 use super::python_file::{self, InterpreterArgs};
 use crate::environment::LD_PRELOAD;
@@ -56,7 +57,7 @@ pub struct RecordArgs {
         long,
         value_name = "N",
         conflicts_with_all = ["recover", "attach"],
-        value_parser = clap::value_parser!(u32).range(1..=10_000)
+        value_parser = whole::<u32>("a number of recordings", 1..=10_000, 5)
     )]
     repeat: Option<u32>,
     /// Leave the raw logs in place after the traces are made
@@ -83,7 +84,7 @@ pub struct RecordArgs {
     #[arg(
         long,
         value_name = "PID",
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = whole::<u32>("the number of a process", 1..=u64::from(u32::MAX), 4711),
         conflicts_with_all = ["program", "recover", "any_program"]
     )]
     attach: Option<u32>,

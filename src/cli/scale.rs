@@ -14,6 +14,7 @@ use comfy_table::{CellAlignment, Table};
 use super::children::ChildArgs;
 use super::exit::Exit;
 use super::load::{find_traces, load_traces};
+use super::numbers::whole;
 use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::bench::{self, FreeFigures, FreePass, FreeThread, Settings, Workload};
@@ -48,12 +49,17 @@ pub struct ScaleArgs {
         long,
         value_name = "N",
         value_delimiter = ',',
-        value_parser = clap::value_parser!(u32).range(1..=1024),
+        value_parser = whole::<u32>("numbers of copies", 1..=1024, 4),
         conflicts_with = "threads"
     )]
     copies: Vec<u32>,
     /// Repetitions of each measurement
-    #[arg(short, long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(
+        short,
+        long,
+        default_value_t = 5,
+        value_parser = whole::<u16>("a number of repetitions", 1..=1000, 5)
+    )]
     repetitions: u16,
     /// Write a row for each thread of each repetition to this CSV
     #[arg(short, long, value_name = "FILE")]
@@ -81,7 +87,10 @@ impl FromStr for WantedThreads {
         match (text, text.parse::<u32>()) {
             ("trace", _) => Ok(WantedThreads::Trace),
             (_, Ok(count @ 1..=1024)) => Ok(WantedThreads::Shared(count)),
-            _ => Err("expected a number from 1 to 1024, or `trace`".to_owned()),
+            _ => {
+                Err("expected numbers of threads from 1 to 1024, such as 1,2,4, or `trace`"
+                    .to_owned())
+            }
         }
     }
 }

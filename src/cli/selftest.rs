@@ -18,6 +18,7 @@ use super::children::ChildArgs;
 use super::exit::Exit;
 use super::load::{find_traces, load_traces};
 use super::measure_args::TimedArg;
+use super::numbers::{seed, whole};
 use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::bench::{self, ExactInjection, Experiment, PowerStudy, cancelled};
@@ -54,7 +55,7 @@ pub struct SelftestArgs {
         value_name = "N",
         value_delimiter = ',',
         default_values_t = [1, ENOUGH_RECORDINGS as u64],
-        value_parser = clap::value_parser!(u64).range(1..=10_000),
+        value_parser = whole::<u64>("numbers of recordings", 1..=10_000, 5),
         requires = "recordings"
     )]
     sides: Vec<u64>,
@@ -85,7 +86,7 @@ pub struct SelftestArgs {
         long,
         value_name = "N",
         default_value_t = 100,
-        value_parser = clap::value_parser!(u64).range(1..=1_000_000)
+        value_parser = whole::<u64>("a number of trials", 1..=1_000_000, 100)
     )]
     trials: u64,
     /// Cells of the suite that each trial stands for; they share the allowed error
@@ -93,7 +94,7 @@ pub struct SelftestArgs {
         long,
         value_name = "N",
         default_value_t = 12,
-        value_parser = clap::value_parser!(u64).range(1..=100_000)
+        value_parser = whole::<u64>("a number of cells", 1..=100_000, 12)
     )]
     cells: u64,
     /// Seconds that a trial may take
@@ -101,7 +102,7 @@ pub struct SelftestArgs {
         long,
         value_name = "SECONDS",
         default_value_t = 30,
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
+        value_parser = whole::<u64>("whole seconds", 1..=86_400, 30)
     )]
     trial_limit: u64,
     /// One trial at a time, with pairs on all processors that --jobs allows, instead of a trial on
@@ -109,7 +110,7 @@ pub struct SelftestArgs {
     #[arg(long)]
     together: bool,
     /// The seed of everything that is drawn
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = seed)]
     seed: u64,
     /// Write every trial as JSON
     #[arg(long, value_name = "FILE")]
@@ -120,7 +121,7 @@ pub struct SelftestArgs {
 
 fn percentage(text: &str) -> Result<f64, String> {
     let percent = text.parse::<f64>().ok().filter(|percent| *percent > 0.0 && *percent <= 200.0);
-    percent.ok_or_else(|| "expected more than 0 and at most 200".to_owned())
+    percent.ok_or_else(|| "expected a percentage above 0 and up to 200, such as 2".to_owned())
 }
 
 impl SelftestArgs {

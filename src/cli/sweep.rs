@@ -1,19 +1,23 @@
 //! Verb `sweep`: a grid of settings, measured as any run. At its end it says which settings pay.
-//! `sweep/advice.rs` writes the sentences.
+//! `sweep/advice.rs` writes the sentences, and `sweep/grids.rs` says what a grid may vary.
 //!
 //! `jemalloc:dirty_decay_ms={0,1000}` is two backends. Each allocator without settings is measured
 //! beside its variants, and `pymalloc` and `malloc` always, as baselines.
 
 mod advice;
+mod grids;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+
+pub use grids::grid_advice;
 
 use super::children::ChildArgs;
 use super::end_choice::EndArgs;
+use super::numbers::whole;
 use super::run::{RunArgs, parse_seconds};
 use super::terminal::print;
 use crate::bench::expand_grid;
@@ -25,8 +29,8 @@ pub struct SweepArgs {
     /// Traces (.trace or .csv), or folders of traces
     #[arg(required = true)]
     traces: Vec<PathBuf>,
-    /// A backend; braces make a grid: 'jemalloc:dirty_decay_ms={0,1000},narenas={1,4}'. May be
-    /// given again
+    /// A backend, or several with commas; braces make a grid:
+    /// 'jemalloc:dirty_decay_ms={0,1000},narenas={1,4}'. May be given again
     #[arg(
         short,
         long = "backend",
@@ -42,7 +46,7 @@ pub struct SweepArgs {
     end: EndArgs,
     /// Repetitions of the time pass [default: as many as needed, until each variant is separable from
     /// its allocator, or is equal within 2 %, or the budget is spent]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=255))]
+    #[arg(short, long, value_name = "N", value_parser = whole::<u32>("a number of repetitions", 5..=255, 10))]
     repetitions: Option<u32>,
     /// Seconds for the repetitions of the time pass beyond the first 5, such as 60 or 60s
     #[arg(
@@ -79,6 +83,9 @@ impl SweepArgs {
     /// A faulty grid, or what `run` could not do.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let grid = expand_grid(&advice::BASELINES, &self.backends).context("--backend")?;
+        if grid.iter().all(|spec| spec.settings().is_empty()) {
+            bail!("--backend {}: varies no setting; {}", self.backends.join(" "), grid_advice());
+        }
         let metric = match self.memory {
             MemoryArg::End => Metric::ResidentEndBytes,
             MemoryArg::Peak => Metric::ResidentPeakBytes,

@@ -144,6 +144,35 @@ fn files_that_are_no_trace_have_their_next_step() {
     assert!(!message.contains("makes a trace of it"), "{message}");
 }
 
+/// Bytes that are no text are escaped, few, and have their place.
+#[test]
+fn binary_data_is_shown_as_escaped_bytes() {
+    let imports = Imports::new();
+    let hello = std::fs::read(repository("traces/hello.csv")).unwrap();
+    let row = hello.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let header = &hello[..row];
+    let faulty = String::from_utf8_lossy(header).matches(',').count();
+    for (bytes, parts) in [
+        (b"\xd8\x07\x1b[31m\xff\xfe ab".repeat(300), ["byte 0", "`\\xd8\\u{7}\\u{1b}[31m\\xff"]),
+        (b"plain \xe9\xff".to_vec(), ["byte 6", "`plain \\xe9\\xff`"]),
+        (b"plain\0".to_vec(), ["byte 5", "`plain\\0`"]),
+        (
+            [header, b"1,\xff\x1b".as_slice(), &b",1".repeat(faulty - 1), b"\n"].concat(),
+            ["rnd.trace:2: op `\\xff\\u{1b}`", "malloc, calloc"],
+        ),
+    ] {
+        let file = imports.write("rnd.trace", bytes);
+        for verb in ["inspect", "run"] {
+            let message = refusal(&[verb], &file);
+            has_all(&message, &parts);
+            has_all(&message, &["expected"]);
+            let is_plain = |letter: char| letter == '\n' || !letter.is_control();
+            assert!(message.chars().all(is_plain) && !message.contains('\u{fffd}'), "{message}");
+            assert!(message.len() < 400, "{message}");
+        }
+    }
+}
+
 #[test]
 fn a_forced_format_and_several_files() {
     let imports = Imports::new();
@@ -213,6 +242,39 @@ fn options_say_what_they_take() {
             let message = expect(2, heaplay().args([verb, option, value, "--", "true"]));
             has_all(&message, &["expected seconds from 1", "60 or 60s"]);
         }
+    }
+    // A number that is none, one out of range, and none at all.
+    for (options, expected) in [
+        (["run", "-r"], "a number of repetitions from 1 to 255, such as 5"),
+        (["sweep", "-r"], "a number of repetitions from 5 to 255"),
+        (["live", "-r"], "a number of rounds from 1 to 1000"),
+        (["scale", "-r"], "a number of repetitions from 1 to 1000"),
+        (["scale", "--threads"], "numbers of threads from 1 to 1024, such as 1,2,4, or `trace`"),
+        (["run", "--timeout"], "whole seconds from 1 to 604800"),
+        (["check", "--jobs"], "a number of children from 1 to 1024"),
+        (["run", "--seed"], "a whole number of 0 or more, such as 7"),
+        (["record", "--attach"], "the number of a process from 1"),
+        (["inspect", "--sites"], "a number of lines of 0 or more"),
+        (["generate", "--calls"], "a number of calls from 1"),
+        (["plan", "--shards"], "a number of shards from 1"),
+        (["calibrate", "--pairs"], "a number of pairs from 5"),
+        (["selftest", "--trials"], "a number of trials from 1"),
+    ] {
+        for value in [&["x"][..], &["-1"], &[]] {
+            let message = expect(2, heaplay().args(options).args(value));
+            if value != ["-1"] || message.contains("invalid value") {
+                has_all(&message, &[&format!("expected {expected}")]);
+            }
+            assert!(!message.contains("invalid digit"), "{message}");
+        }
+    }
+    // What a grid may be, where there is none.
+    for backends in [&[][..], &["-b", "malloc,bump"], &["-b", "malloc"]] {
+        let message = expect(2, heaplay().arg("sweep").arg(&hello).args(backends));
+        has_all(
+            &message,
+            &["heaplay sweep TRACE -b '", "MALLOC_ARENA_MAX,", "`heaplay backends NAME`"],
+        );
     }
     for (name, bytes, part) in [
         ("a.toml", b"hello\n".as_slice(), "line 1"),

@@ -7,6 +7,7 @@ use super::init::Ci;
 use super::output::OutputArgs;
 use crate::cli::children::ChildArgs;
 use crate::cli::measure_args::MeasureArg;
+use crate::cli::numbers::seed;
 use crate::cli::run::parse_time_limit;
 
 /// Fail when an allocator, a setting or a program's own allocation behaviour got worse
@@ -77,7 +78,7 @@ pub struct CheckArgs {
     )]
     pub time_limit: Duration,
     /// The seed of the orders of time slices [default: the clock]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = seed)]
     pub seed: Option<u64>,
     /// Margins by measure, and accepted increases (TOML)
     #[arg(long, value_name = "FILE")]
@@ -118,7 +119,7 @@ pub enum Incompatible {
 
 fn percentage(text: &str) -> Result<f64, String> {
     let percent = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-    percent.ok_or_else(|| "expected a percentage of 0 or more".to_owned())
+    percent.ok_or_else(|| "expected a percentage of 0 or more, such as 0.5".to_owned())
 }
 
 impl CheckArgs {

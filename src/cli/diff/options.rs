@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use super::{recordings, text};
+use crate::cli::numbers::whole;
 use crate::cli::report::PrivateArgs;
 use crate::cli::terminal::{note, print};
 use crate::report::{self, ComparedKind, SideBySide};
@@ -28,7 +29,12 @@ pub struct DiffArgs {
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Rows of each printed table
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 8,
+        value_parser = whole::<usize>("a number of rows", 0..=u64::MAX, 8)
+    )]
     rows: usize,
     /// Print everything as JSON instead of tables
     #[arg(long)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use self::order::option;
+use crate::cli::numbers::whole;
 use crate::units::{Bytes, parse_bytes};
 
 /// Whose calls are recorded.
@@ -49,7 +50,7 @@ pub struct LimitArgs {
     #[arg(long, value_enum, value_name = "WHICH", default_value_t)]
     pub domains: RecordedDomains,
     /// End the recording after N calls; the program goes on unrecorded
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>("a number of calls", 1..=u64::MAX, 1_000_000))]
     max_events: Option<u64>,
     /// End the recording before its raw log grows past this, such as 500M or 2G. A call takes
     /// 4 to 8 bytes in the log, and 1 in the trace

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::bench::HugePages;
 use crate::cli::children::ChildArgs;
 use crate::cli::end_choice::EndArgs;
+use crate::cli::numbers::{seed, whole};
 use crate::cli::report::PrivateArgs;
 use crate::cli::shard::{ShardChoice, parse_shard};
 use crate::results::{ComparedBackends, Pass, TimeBudget};
@@ -33,7 +34,7 @@ pub struct RunArgs {
     /// Repetitions of each timed pass (from 3 on, latencies are confirmed call by call) [default: 5,
     /// and of the time pass as many as needed, until each allocator is separable from the reference
     /// and from the fastest, or is equal within 2 %, or the budget is spent]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=255))]
+    #[arg(short, long, value_name = "N", value_parser = whole::<u32>("a number of repetitions", 1..=255, 5))]
     pub repetitions: Option<u32>,
     /// Seconds for the repetitions of the time pass beyond the first 5, such as 60 or 60s
     #[arg(
@@ -94,7 +95,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "K/N", value_parser = parse_shard, conflicts_with = "resume")]
     pub shard: Option<ShardChoice>,
     /// The seed of the order of the timed cells [default: the time of day]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = seed)]
     pub seed: Option<u64>,
     /// Which pairs of backends the run compares; of no option.
     #[arg(skip)]
@@ -148,7 +149,7 @@ pub fn parse_seconds(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix('s').unwrap_or(text).trim_end();
     let seconds = number.parse::<f64>().ok().filter(|seconds| (0.0..=604_800.0).contains(seconds));
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    duration.ok_or_else(|| "expected seconds, such as 60 or 60s".to_owned())
+    duration.ok_or_else(|| "expected seconds up to 604800, such as 60 or 60s".to_owned())
 }
 
 /// Reads a time of at least a second, as [`parse_seconds`] does.

@@ -1,0 +1,156 @@
+//! What the parser of the command line refuses, with the next step as a tip.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser};
+
+use super::command_line::Cli;
+use super::sweep::grid_advice;
+
+/// A command line that works, for each verb that does nothing without arguments.
+const EXAMPLES: [(&str, &str); 18] = [
+    ("record", "heaplay record -- python3 app.py"),
+    ("recorder", "heaplay recorder /opt/heaplay"),
+    ("selftest", "heaplay selftest app.trace --aa"),
+    ("import", "heaplay import log -o app.trace"),
+    ("inspect", "heaplay inspect app.trace"),
+    ("run", "heaplay run app.trace -b malloc,jemalloc"),
+    ("plan", "heaplay plan app.trace -b malloc,jemalloc"),
+    ("scale", "heaplay scale app.trace --threads 1,2,4"),
+    ("live", "heaplay live -b malloc,jemalloc -- ./server --port 80"),
+    ("report", "heaplay report reports/app"),
+    ("diff", "heaplay diff before.trace after.trace"),
+    ("export", "heaplay export app.trace --to pprof"),
+    ("calibrate", "heaplay calibrate app.trace --build malloc"),
+    ("merge", "heaplay merge part1 part2 -o whole"),
+    ("whatif", "heaplay whatif app.trace --drop-site app.py:12"),
+    ("convert", "heaplay convert app.csv app.trace"),
+    ("man", "heaplay man /usr/local/share/man/man1"),
+    ("generate", "heaplay generate made.trace --calls 100000"),
+];
+
+/// The error, with a tip for the next step.
+pub fn with_tips(mut error: clap::Error, verb: &str) -> clap::Error {
+    let tips: Vec<String> = match error.kind() {
+        ErrorKind::InvalidValue => expected_value(&error, verb).into_iter().collect(),
+        ErrorKind::ArgumentConflict => budget_conflict(&error).into_iter().collect(),
+        ErrorKind::MissingRequiredArgument if verb == "sweep" => vec![grid_advice()],
+        ErrorKind::MissingRequiredArgument => {
+            let example = EXAMPLES.into_iter().find(|(name, _)| *name == verb);
+            example.map(|(_, line)| format!("an example: {line}")).into_iter().collect()
+        }
+        _ => Vec::new(),
+    };
+    if !tips.is_empty() {
+        let tips = tips.into_iter().map(Into::into).collect();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+    error
+}
+
+/// What an option takes that was given without a value: what its parser says, else its help.
+fn expected_value(error: &clap::Error, verb: &str) -> Option<String> {
+    let is_missing = matches!(
+        error.get(ContextKind::InvalidValue),
+        Some(ContextValue::String(value)) if value.is_empty()
+    );
+    let name = text(error, ContextKind::InvalidArg).filter(|_| is_missing)?;
+    let long = name.strip_prefix("--")?.split([' ', '[', '=']).next()?.to_owned();
+    let refused = Cli::try_parse_from(["heaplay", verb, &format!("--{long}=")]).err();
+    let refused = refused.filter(|refused| refused.kind() == ErrorKind::ValueValidation);
+    if let Some(reason) = refused.as_ref().and_then(std::error::Error::source) {
+        return Some(reason.to_string());
+    }
+    let command = Cli::command();
+    let option = command.find_subcommand(verb)?.get_arguments();
+    let option = option.into_iter().find(|option| option.get_long() == Some(&long))?;
+    Some(format!("--{long}: {}", option.get_help()?))
+}
+
+/// Why a fixed number of repetitions or rounds takes no budget.
+fn budget_conflict(error: &clap::Error) -> Option<String> {
+    let prior = match error.get(ContextKind::PriorArg) {
+        Some(ContextValue::Strings(names)) => names.join(" "),
+        Some(ContextValue::String(name)) => name.clone(),
+        _ => return None,
+    };
+    let both = format!("{} {prior}", text(error, ContextKind::InvalidArg)?);
+    let counted =
+        ["repetitions", "rounds"].into_iter().find(|name| both.contains(&format!("--{name} ")))?;
+    both.contains("--budget ").then(|| {
+        format!(
+            "-r fixes the number of {counted}, so a budget has no effect; leave out --budget, or leave \
+             out -r to measure until each comparison is decided or the budget is spent"
+        )
+    })
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(words: &[&str]) -> String {
+        let words = std::iter::once("heaplay").chain(words.iter().copied());
+        let words: Vec<&str> = words.collect();
+        with_tips(Cli::try_parse_from(&words).err().unwrap(), words[1]).to_string()
+    }
+
+    #[test]
+    fn a_missing_value_is_described() {
+        let message = refused(&["run", "a.trace", "-r"]);
+        assert!(
+            message.contains("tip: expected a number of repetitions from 1 to 255"),
+            "{message}"
+        );
+        let message = refused(&["run", "a.trace", "--budget"]);
+        assert!(message.contains("tip: expected seconds up to 604800, such as 60"), "{message}");
+        let message = refused(&["run", "a.trace", "--out"]);
+        assert!(message.contains("tip: --out: The run folder"), "{message}");
+        let message = refused(&["run", "a.trace", "-b"]);
+        assert!(message.contains("tip: --backends: Backends, separated by commas"), "{message}");
+    }
+
+    #[test]
+    fn a_budget_beside_a_fixed_number_has_its_reason() {
+        for words in [
+            ["run", "a.trace", "-r", "3", "--budget", "10"].as_slice(),
+            &["run", "a.trace", "--budget", "10", "-r", "3"],
+            &["sweep", "a.trace", "-b", "jemalloc", "-r", "5", "--budget", "10"],
+            &["live", "-r", "3", "--budget", "10", "--", "true"],
+        ] {
+            let message = refused(words);
+            let counted = if words[0] == "live" { "rounds" } else { "repetitions" };
+            for part in
+                [&format!("the number of {counted}"), "leave out --budget", "--budget <SECONDS>"]
+            {
+                assert!(message.contains(part), "no {part} in: {message}");
+            }
+        }
+        let other = refused(&["run", "--resume", "a", "-r", "3"]);
+        assert!(!other.contains("leave out --budget"), "{other}");
+    }
+
+    /// Each verb that does nothing without arguments has an example, and each example is one.
+    #[test]
+    fn examples_are_command_lines() {
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let name = verb.get_name();
+            let Err(error) = Cli::try_parse_from(["heaplay", name]) else { continue };
+            let message = with_tips(error, name).to_string();
+            let has_values =
+                verb.get_positionals().any(|argument| !argument.get_possible_values().is_empty());
+            assert!(has_values || message.contains("tip: "), "{message}");
+        }
+        for (verb, line) in EXAMPLES {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.err().unwrap());
+            assert!(line.starts_with(&format!("heaplay {verb} ")), "{line}");
+        }
+    }
+}
