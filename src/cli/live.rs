@@ -179,10 +179,10 @@ impl LiveArgs {
             "one run that is not measured, then {budget}; a program that does not end needs --for or \
              --until-mark"
         ));
-        let mut line = RoundsLine::new(plan.rounds, plan.budget);
+        let line = RoundsLine::new(plan.rounds, plan.budget);
         let after_round = |round, passed| line.finished(round, passed);
         let all = run_rounds(&program, candidates, plan, bench::cancelled, after_round);
-        line.clear();
+        drop(line);
         let all = match all {
             Err(LiveError::Cancelled) => return Ok(Exit::Interrupted.into()),
             all => all.with_context(|| name.to_string_lossy().into_owned())?,

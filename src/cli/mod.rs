@@ -42,6 +42,7 @@ mod selftest;
 mod shard;
 mod shell;
 mod specs;
+mod status_line;
 mod sweep;
 mod tables;
 mod terminal;

@@ -75,7 +75,7 @@ impl RunArgs {
                  `heaplay run --resume {folder}` goes on"
             )
         })?;
-        progress.clear();
+        drop(progress);
         if self.count_instructions && run.missing().is_empty() && !bench::cancelled() {
             bench::add_instructions(&mut run, &workloads, &settings, &|text| note(text));
             dir.save(&run)?;

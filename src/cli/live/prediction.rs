@@ -118,7 +118,7 @@ pub fn predict(
     let mut dir = bench::begin_run(claimed, &plan, settings)?;
     let progress = WithoutNotes(ProgressLine::new(&dir.missing()?, workloads));
     let run = bench::run(&mut dir, workloads, settings, &progress);
-    progress.0.clear();
+    drop(progress);
     let mut run = run?;
     if has_instructions && !bench::cancelled() {
         bench::add_instructions(&mut run, workloads, settings, &note);

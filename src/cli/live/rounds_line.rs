@@ -1,16 +1,14 @@
-//! How far the rounds are: a line that changes on a terminal, and a line in half a minute elsewhere.
+//! How far the rounds are.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use crate::cli::run::progress::BETWEEN_LINES;
-use crate::cli::terminal::note;
+use crate::cli::status_line::StatusLine;
 
 /// The progress of rounds.
 pub struct RoundsLine {
-    bar: ProgressBar,
-    last_line: Instant,
+    line: StatusLine,
     /// How the rounds end: `of 8 rounds`, or `of up to 60 s`.
     end: String,
 }
@@ -18,34 +16,24 @@ pub struct RoundsLine {
 impl RoundsLine {
     /// Before the first round; `rounds` for a fixed number of them, else `budget` of wall time.
     pub fn new(rounds: Option<usize>, budget: Duration) -> RoundsLine {
-        let bar = ProgressBar::new_spinner(); // draws to standard error, and only to a terminal
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(250));
+        let line = StatusLine::new(ProgressBar::new_spinner(), "{spinner} {msg}");
+        line.bar.set_message("the run that is not measured");
         let end = match rounds {
             Some(rounds) => format!("of {rounds} rounds"),
             None => format!("of up to {} s", budget.as_secs_f64()),
         };
-        bar.set_message("the run that is not measured");
-        RoundsLine { bar, last_line: Instant::now(), end }
+        RoundsLine { line, end }
     }
 
     /// After a round, so long after the first began.
-    pub fn finished(&mut self, round: usize, passed: Duration) {
-        let text = format!("{round} rounds in {:.0} s, {}", passed.as_secs_f64(), self.end);
+    pub fn finished(&self, round: usize, passed: Duration) {
+        let seconds = passed.as_secs_f64();
+        let text = format!("{round} rounds in {seconds:.0} s, {}", self.end);
         if round == 1 {
-            let seconds = passed.as_secs_f64();
-            self.bar.suspend(|| note(format!("a round of all backends takes {seconds:.1} s")));
-        } else if self.bar.is_hidden() && self.last_line.elapsed() >= BETWEEN_LINES {
-            self.last_line = Instant::now();
-            note(&text);
+            self.line.note(format!("a round of all backends takes {seconds:.1} s"));
+        } else {
+            self.line.print_if_due(|| text.clone());
         }
-        self.bar.set_message(text);
-    }
-
-    /// Takes the line off the terminal.
-    pub fn clear(&self) {
-        self.bar.finish_and_clear();
+        self.line.bar.set_message(text);
     }
 }
