@@ -6,10 +6,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::backends::{Embedded, register};
-use crate::cli::{Cli, Exit, with_tips};
+use crate::cli::{self, Exit};
 
 /// Installs what keeps the harness out of its own measurements, at the top level of a program that
 /// serves as heaplay's child: a global allocator outside the C library's heap and outside private
@@ -45,8 +43,7 @@ pub mod isolation {
 
 /// The program `heaplay`: parses the arguments and runs the verb.
 pub fn command_line() -> ExitCode {
-    let verb = std::env::args().nth(1).unwrap_or_default();
-    Cli::try_parse().unwrap_or_else(|error| with_tips(error, &verb).exit()).main()
+    cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit()).main()
 }
 
 /// Compares allocators with a baseline on recorded programs. This is a whole benchmark
@@ -234,7 +231,7 @@ impl Harness {
 /// Runs one verb of the command line in this process.
 fn verb(arguments: Vec<OsString>) -> ExitCode {
     let name = std::iter::once(OsString::from("heaplay"));
-    match Cli::try_parse_from(name.chain(arguments)) {
+    match cli::parse(name.chain(arguments)) {
         Ok(cli) => cli.main(),
         Err(error) => {
             let _ = error.print();

@@ -339,7 +339,10 @@ fn look_at(spec: &BackendSpec, path: &str) -> Result<Option<PathBuf>, BackendErr
     let header = elf::header(Path::new(path));
     let header = header.map_err(|error| unavailable(spec, format!("{error}; check the path")))?;
     if !elf::is_elf(&header) {
-        return Err(unavailable(spec, "it is no shared library (not an ELF file)".to_owned()));
+        return Err(unavailable(
+            spec,
+            "it is no shared library (not an ELF file); check the path".to_owned(),
+        ));
     }
     if let Some([found, own]) = elf::other_architecture(&header) {
         let reason = format!("wrong architecture: it is for {found}, this program for {own}");

@@ -60,8 +60,16 @@ pub fn with_installed_library(spec: &BackendSpec) -> Result<Option<BackendSpec>,
 pub fn same_stem_hint(family: &str, file: &str) -> String {
     let installed = Installed::of(loaders_folders(), linked());
     match installed.of_stem(stem_of(file)).as_slice() {
-        [] => String::new(),
+        [] => here_hint(family, file),
         paths => format!("; installed is {}", specs_of(family, paths)),
+    }
+}
+
+/// A hint at a file of this name in the current folder, where the loader does not look.
+fn here_hint(family: &str, file: &str) -> String {
+    match Path::new(file).is_file() {
+        true => format!("; the file here is {family}:./{file}"),
+        false => String::new(),
     }
 }
 
@@ -125,9 +133,10 @@ impl Installed {
             [] => {
                 let stems = self.files.keys().filter(|name| name.contains(".so"));
                 Err(format!(
-                    "no installed library is {stem}.so or {stem}.so.N: looked in {PLACES}{}; write its \
+                    "no installed library is {stem}.so or {stem}.so.N: looked in {PLACES}{}{}; write its \
                      path, as in {family}:/usr/lib/{stem}.so, or choose one of `heaplay backends`",
-                    did_you_mean(stem, stems.map(|name| stem_of(name)))
+                    did_you_mean(stem, stems.map(|name| stem_of(name))),
+                    here_hint(family, &format!("{stem}.so"))
                 ))
             }
             several => Err(format!(

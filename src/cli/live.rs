@@ -109,7 +109,7 @@ pub struct LiveArgs {
 
 fn mark_name(text: &str) -> Result<String, String> {
     match text {
-        "" => Err("expected a name".to_owned()),
+        "" => Err("expected the name of a mark, such as ready".to_owned()),
         _ if text.contains(';') => Err("a mark's name has no `;` here".to_owned()),
         _ => Ok(text.to_owned()),
     }

@@ -54,4 +54,4 @@ mod worker;
 
 pub use command_line::Cli;
 pub use exit::Exit;
-pub use usage::with_tips;
+pub use usage::parse;

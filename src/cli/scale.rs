@@ -107,6 +107,11 @@ impl ScaleArgs {
         interrupt::install()?;
         let settings = self.children.settings();
         let mut table = self.out.as_deref().map(ThreadTable::create).transpose()?;
+        if let Some(folder) = &self.png {
+            std::fs::create_dir_all(folder).with_context(|| {
+                format!("--png {}: expected a folder that you may write to", folder.display())
+            })?;
+        }
         let mut has_failed = false;
         let mut drawn = Vec::new();
         for workload in workloads.iter() {

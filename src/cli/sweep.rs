@@ -77,12 +77,22 @@ enum MemoryArg {
 }
 
 impl SweepArgs {
+    /// The option of the backends, with the next step where it has no grid.
+    fn option(&self) -> &'static str {
+        match self.backends.iter().any(|text| text.contains('{')) {
+            true => "--backend",
+            false => {
+                "--backend (values of a setting stand in braces: -b 'malloc:MALLOC_ARENA_MAX={1,4}')"
+            }
+        }
+    }
+
     /// Expands the grid, runs it, and prints what pays.
     ///
     /// # Errors
     /// A faulty grid, or what `run` could not do.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let grid = expand_grid(&advice::BASELINES, &self.backends).context("--backend")?;
+        let grid = expand_grid(&advice::BASELINES, &self.backends).context(self.option())?;
         if grid.iter().all(|spec| spec.settings().is_empty()) {
             bail!("--backend {}: varies no setting; {}", self.backends.join(" "), grid_advice());
         }

@@ -1,7 +1,9 @@
 //! What the parser of the command line refuses, with the next step as a tip.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser};
+use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
 use super::command_line::Cli;
 use super::sweep::grid_advice;
@@ -28,13 +30,35 @@ const EXAMPLES: [(&str, &str); 18] = [
     ("generate", "heaplay generate made.trace --calls 100000"),
 ];
 
+/// Reads a command line, whose first word is the program.
+///
+/// # Errors
+/// What the parser refuses, with a tip for the next step.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let verb = words.get(1).map(|verb| verb.to_string_lossy().into_owned()).unwrap_or_default();
+    let parsed = command().try_get_matches_from(words);
+    let cli = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
+    cli.map_err(|error| with_tips(error, &verb))
+}
+
+/// The command line, with options that take `-1` for a value, which their parsers refuse with what they
+/// expect. Otherwise it is an unknown option.
+fn command() -> Command {
+    let with_negatives = |option: Arg| match option.get_action().takes_values() {
+        true if !option.is_positional() => option.allow_negative_numbers(true),
+        _ => option,
+    };
+    Cli::command().mut_subcommands(|verb| verb.mut_args(with_negatives))
+}
+
 /// The error, with a tip for the next step.
-pub fn with_tips(mut error: clap::Error, verb: &str) -> clap::Error {
+fn with_tips(mut error: clap::Error, verb: &str) -> clap::Error {
     let tips: Vec<String> = match error.kind() {
         ErrorKind::InvalidValue => expected_value(&error, verb).into_iter().collect(),
         ErrorKind::ArgumentConflict => budget_conflict(&error).into_iter().collect(),
         ErrorKind::MissingRequiredArgument if verb == "sweep" => vec![grid_advice()],
-        ErrorKind::MissingRequiredArgument => {
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
             let example = EXAMPLES.into_iter().find(|(name, _)| *name == verb);
             example.map(|(_, line)| format!("an example: {line}")).into_iter().collect()
         }
@@ -55,14 +79,17 @@ fn expected_value(error: &clap::Error, verb: &str) -> Option<String> {
     );
     let name = text(error, ContextKind::InvalidArg).filter(|_| is_missing)?;
     let long = name.strip_prefix("--")?.split([' ', '[', '=']).next()?.to_owned();
-    let refused = Cli::try_parse_from(["heaplay", verb, &format!("--{long}=")]).err();
+    let refused = command().try_get_matches_from(["heaplay", verb, &format!("--{long}=")]).err();
     let refused = refused.filter(|refused| refused.kind() == ErrorKind::ValueValidation);
     if let Some(reason) = refused.as_ref().and_then(std::error::Error::source) {
         return Some(reason.to_string());
     }
-    let command = Cli::command();
+    let command = command();
     let option = command.find_subcommand(verb)?.get_arguments();
     let option = option.into_iter().find(|option| option.get_long() == Some(&long))?;
+    if !option.get_possible_values().is_empty() {
+        return None; // The parser lists them itself.
+    }
     Some(format!("--{long}: {}", option.get_help()?))
 }
 
@@ -97,8 +124,7 @@ mod tests {
 
     fn refused(words: &[&str]) -> String {
         let words = std::iter::once("heaplay").chain(words.iter().copied());
-        let words: Vec<&str> = words.collect();
-        with_tips(Cli::try_parse_from(&words).err().unwrap(), words[1]).to_string()
+        parse(words.map(OsString::from)).err().unwrap().to_string()
     }
 
     #[test]
@@ -114,6 +140,20 @@ mod tests {
         assert!(message.contains("tip: --out: The run folder"), "{message}");
         let message = refused(&["run", "a.trace", "-b"]);
         assert!(message.contains("tip: --backends: Backends, separated by commas"), "{message}");
+    }
+
+    #[test]
+    fn a_negative_number_is_a_value() {
+        for words in [["run", "a", "-r", "-1"], ["inspect", "a", "--sites", "-1"]] {
+            let message = refused(&words);
+            assert!(message.contains("expected a number of"), "{message}");
+        }
+        let message = refused(&["run", "a", "--budget", "-5"]);
+        assert!(message.contains("expected seconds up to"), "{message}");
+        // It stays one of the program.
+        assert!(parse(["heaplay", "live", "-r", "1", "nice", "-5"].map(OsString::from)).is_ok());
+        let message = refused(&["merge", "a", "-o", "b"]);
+        assert!(message.contains("tip: an example: heaplay merge"), "{message}");
     }
 
     #[test]
@@ -141,14 +181,14 @@ mod tests {
     fn examples_are_command_lines() {
         for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
             let name = verb.get_name();
-            let Err(error) = Cli::try_parse_from(["heaplay", name]) else { continue };
-            let message = with_tips(error, name).to_string();
+            let Err(error) = parse(["heaplay", name].map(OsString::from)) else { continue };
+            let message = error.to_string();
             let has_values =
                 verb.get_positionals().any(|argument| !argument.get_possible_values().is_empty());
             assert!(has_values || message.contains("tip: "), "{message}");
         }
         for (verb, line) in EXAMPLES {
-            let parsed = Cli::try_parse_from(line.split(' '));
+            let parsed = parse(line.split(' ').map(OsString::from));
             assert!(parsed.is_ok(), "{line}: {}", parsed.err().unwrap());
             assert!(line.starts_with(&format!("heaplay {verb} ")), "{line}");
         }

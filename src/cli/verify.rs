@@ -98,13 +98,6 @@ impl VerifyArgs {
         }
         interrupt::install()?;
         let settings = self.children.settings();
-        let counts = Counts::default();
-        let mut verification = Verification { settings: &settings, order: self.order, counts };
-        if self.against.is_none() {
-            for backend in &backends {
-                verification.prove("any size", backend, None)?;
-            }
-        }
         let found = match self.traces.as_slice() {
             [] if self.against.is_some() => {
                 bail!("--against compares on a trace: name one, such as traces/hello.trace")
@@ -112,6 +105,13 @@ impl VerifyArgs {
             [] => None,
             traces => Some(load_found(traces, &EndChoice::LastCall, LineGroups::Lines, u64::MAX)?),
         };
+        let counts = Counts::default();
+        let mut verification = Verification { settings: &settings, order: self.order, counts };
+        if self.against.is_none() {
+            for backend in &backends {
+                verification.prove("any size", backend, None)?;
+            }
+        }
         for loaded in found.iter().flat_map(|found| &found.workloads) {
             let trace = loaded.name();
             for backend in &backends {

@@ -450,9 +450,11 @@ fn table_in(folder: &Path, table: &str) -> PathBuf {
 /// # Errors
 /// When there is none, it is broken, or its layout is not read by this heaplay.
 fn read_manifest(path: &Path) -> Result<Manifest, RecordError> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
             let folder = path.parent().unwrap_or(path).to_owned();
             return Err(RecordError::NotARun { path: folder });
         }

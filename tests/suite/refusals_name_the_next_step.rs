@@ -8,7 +8,7 @@ use heaplay::trace;
 use ruzstd::encoding::CompressionLevel;
 
 use crate::support::imports::Imports;
-use crate::support::process::{expect, heaplay, repository};
+use crate::support::process::{both, expect, finish, heaplay, repository};
 use crate::support::{interpreters, libraries};
 
 const MTRACE: &str = "= Start\n@ ./app:[0x11b0] + 0x5599d9d342a0 0x1000\n= End\n";
@@ -262,12 +262,26 @@ fn options_say_what_they_take() {
     ] {
         for value in [&["x"][..], &["-1"], &[]] {
             let message = expect(2, heaplay().args(options).args(value));
-            if value != ["-1"] || message.contains("invalid value") {
-                has_all(&message, &[&format!("expected {expected}")]);
-            }
+            has_all(&message, &[&format!("expected {expected}")]);
             assert!(!message.contains("invalid digit"), "{message}");
         }
     }
+    // A file in place of a run folder, or of a folder for pictures; an option that no verb has.
+    for words in [["report"].as_slice(), &["run", "--resume"], &["plan", "a", "--from"]] {
+        has_all(&refusal(words, &hello), &["hello.trace: not a run folder", "`heaplay run` made"]);
+    }
+    let png = heaplay().arg("scale").arg(&hello).arg("--png").arg(&hello).output().unwrap();
+    assert!(png.stdout.is_empty(), "{}", both(&png));
+    has_all(&both(&png), &["--png", "expected a folder"]);
+    for verb in ["record", "live"] {
+        let message = expect(2, heaplay().args([verb, "--foo", "--", "true"]));
+        has_all(&message, &["no such option: --foo", "--help"]);
+    }
+    let message = expect(2, heaplay().args(["sweep", "a", "-b", "malloc:MALLOC_ARENA_MAX=1,4"]));
+    has_all(&message, &["values of a setting stand in braces", "unknown backend `4`"]);
+    // No allocator is tried before the traces are found.
+    let message = expect(2, heaplay().args(["verify", "nowhere.trace"]));
+    assert!(!message.contains("calls checked"), "{message}");
     // What a grid may be, where there is none.
     for backends in [&[][..], &["-b", "malloc,bump"], &["-b", "malloc"]] {
         let message = expect(2, heaplay().arg("sweep").arg(&hello).args(backends));
@@ -368,6 +382,13 @@ fn a_label_names_the_installed_library() {
         let mut command = heaplay();
         command.args(["verify", "-b", &format!("{family}:libjemalloc")]);
         has_all(&expect(0, &mut command), &[&format!("{family}:{path}")]);
+    }
+    // A library in the current folder is no installed one.
+    imports.write("libhere.so", "");
+    for spec in ["so:libhere", "so:libhere.so"] {
+        let mut command = heaplay();
+        command.current_dir(imports.path(".")).args(["verify", "-b", spec]);
+        has_all(&both(&finish(&mut command)), &["the file here is so:./libhere.so"]);
     }
     // The name of a file that is not there leads to the one that is.
     let message = expect(4, heaplay().args(["verify", "-b", "so:libjemalloc.so.none"]));

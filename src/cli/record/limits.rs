@@ -134,7 +134,11 @@ impl LimitArgs {
 }
 
 fn mark(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("a mark has a name".into()) } else { Ok(text.to_owned()) }
+    if text.is_empty() {
+        Err("expected the name of a mark, such as ready".into())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// Reads seconds as nanoseconds.
@@ -151,7 +155,7 @@ const LEAST_BYTES: u64 = 1 << 20;
 fn size(text: &str) -> Result<u64, String> {
     let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
     if bytes < LEAST_BYTES {
-        Err(format!("a raw log needs at least {}", Bytes(LEAST_BYTES)))
+        Err(format!("expected at least {}, such as 500M: a raw log needs that", Bytes(LEAST_BYTES)))
     } else {
         Ok(bytes)
     }

@@ -220,6 +220,9 @@ fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
         .find(|p| is_executable(p));
     match found {
         Some(path) => Ok(path),
+        None if shown.starts_with('-') => {
+            bail!("no such option: {shown}; --help lists them, and the program stands after `--`")
+        }
         None if Path::new(name).is_file() => {
             bail!(CannotStart::NotFound(format!(
                 "{shown}: not in PATH, but a file here; try `-- ./{shown}` or `-- python3 {shown}`"
