@@ -15,6 +15,9 @@ const EQUAL_MEMORY: f64 = 1.1;
 /// So do figures that are so many bytes apart.
 const EQUAL_BYTES: f64 = 262_144.0;
 
+/// Traces with the same choice that are all named.
+const NAMED_TRACES_MAX: usize = 7;
+
 /// An allocator that a program could have.
 #[derive(Clone, Debug)]
 struct Candidate {
@@ -37,12 +40,23 @@ struct Candidate {
     least_end_bytes: Option<f64>,
 }
 
+impl Candidate {
+    /// Its time, and its memory at the peak and at the end.
+    fn figures(&self, end_name: &str) -> String {
+        let [peak, end] = &self.memory;
+        format!("{}, {peak} at the peak, {end} {end_name}", self.time)
+    }
+}
+
 /// The allocator to choose for the program of a trace, in a sentence or two; `None` where fewer than two
 /// could be chosen, or none has both time and memory. `end` names the moment of the end: `at the end`.
 pub fn choice(trace_report: &TraceReport) -> Option<String> {
     let all = candidates(trace_report)?;
     let end_name = trace_report.end_name();
-    let mut sentences = vec![sentence(&all, &end_name)?];
+    let verdict = Verdict::of(&all)?;
+    let mut sentences = vec![verdict.sentence(&end_name)];
+    let today = Today::of(trace_report);
+    sentences.extend(today.map(|today| today.sentence(&all, &verdict, &end_name)));
     sentences.extend(after_trim(&all));
     sentences.extend(after_delay(&all, &end_name));
     sentences.extend(left_out(trace_report));
@@ -130,56 +144,177 @@ fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
     backends.iter().map(candidate).collect()
 }
 
-fn sentence(all: &[Candidate], end_name: &str) -> Option<String> {
-    if all.len() < 2 {
-        return None;
+/// Which of the candidates a program should have.
+enum Verdict<'a> {
+    /// None is clearly better.
+    Any,
+    /// Those that are both fast and small, the fastest first.
+    OneOf(Vec<&'a Candidate>),
+    /// None is both.
+    Trade { fast: &'a Candidate, small: &'a Candidate },
+}
+
+impl<'a> Verdict<'a> {
+    /// `None` of fewer than two.
+    fn of(all: &'a [Candidate]) -> Option<Verdict<'a>> {
+        if all.len() < 2 {
+            return None;
+        }
+        let most = |at: usize| all.iter().map(move |one| one.memory_most_bytes[at]);
+        let least = [0, 1].map(|at| most(at).fold(f64::INFINITY, f64::min));
+        let is_small = |one: &Candidate| {
+            one.memory_bytes.iter().zip(least).all(|(bytes, least)| {
+                *bytes <= EQUAL_MEMORY * least || *bytes - least <= EQUAL_BYTES
+            })
+        };
+        let mut both: Vec<&Candidate> =
+            all.iter().filter(|one| one.is_fast && is_small(one)).collect();
+        both.sort_by(|a, b| a.time_ns.total_cmp(&b.time_ns));
+        if both.len() == all.len() {
+            return Some(Verdict::Any);
+        }
+        if !both.is_empty() {
+            return Some(Verdict::OneOf(both));
+        }
+        let fast = all.iter().filter(|one| one.is_fast);
+        let fast = fast.min_by(|a, b| a.memory_bytes[1].total_cmp(&b.memory_bytes[1]))?;
+        let total = |one: &Candidate| {
+            one.memory_bytes[0] / least[0] + one.memory_bytes[1] / least[1].max(1.0)
+        };
+        let small = all.iter().min_by(|a, b| total(a).total_cmp(&total(b)))?;
+        Some(Verdict::Trade { fast, small })
     }
-    let least =
-        |at: usize| all.iter().map(|one| one.memory_most_bytes[at]).fold(f64::INFINITY, f64::min);
-    let least = [least(0), least(1)];
-    let is_small = |one: &Candidate| {
-        one.memory_bytes
-            .iter()
-            .zip(least)
-            .all(|(bytes, least)| *bytes <= EQUAL_MEMORY * least || *bytes - least <= EQUAL_BYTES)
+
+    /// With the figures that decide it.
+    fn sentence(&self, end_name: &str) -> String {
+        match self {
+            Verdict::Any => "Any will do: none is clearly faster, or holds much less.".to_owned(),
+            Verdict::OneOf(both) => match both.as_slice() {
+                [only] => {
+                    let [peak, end] = &only.memory;
+                    format!(
+                        "Choose {}: no other is clearly faster ({}) or holds much less ({peak} at the \
+                         peak, {end} {end_name}).",
+                        only.name, only.time
+                    )
+                }
+                both => format!(
+                    "Choose one of {}: no other is clearly faster or holds much less.",
+                    some(&names(both))
+                ),
+            },
+            Verdict::Trade { fast, small } => format!(
+                "It is a trade: {} for time ({}), {} for memory ({}).",
+                fast.name,
+                fast.figures(end_name),
+                small.name,
+                small.figures(end_name)
+            ),
+        }
+    }
+
+    /// The names alone, for a list of traces.
+    fn brief(&self) -> String {
+        match self {
+            Verdict::Any => "any will do".to_owned(),
+            Verdict::OneOf(both) if both.len() == 1 => format!("choose {}", both[0].name),
+            Verdict::OneOf(both) => format!("choose one of {}", some(&names(both))),
+            Verdict::Trade { fast, small } => {
+                format!("a trade, {} for time or {} for memory", fast.name, small.name)
+            }
+        }
+    }
+
+    /// Whether that allocator alone is chosen.
+    fn is_only(&self, name: &str) -> bool {
+        matches!(self, Verdict::OneOf(both) if both.len() == 1 && both[0].name == name)
+    }
+
+    /// Whether [`Verdict::sentence`] has the figures of an allocator.
+    fn has_figures_of(&self, name: &str) -> bool {
+        match self {
+            Verdict::Trade { fast, small } => [fast, small].iter().any(|one| one.name == name),
+            Verdict::Any | Verdict::OneOf(_) => self.is_only(name),
+        }
+    }
+}
+
+fn names(candidates: &[&Candidate]) -> Vec<String> {
+    candidates.iter().map(|one| one.name.clone()).collect()
+}
+
+/// The allocator that a program has today, as its recording has it.
+#[derive(Clone, Debug, PartialEq)]
+struct Today {
+    name: String,
+    /// Whether the name is that of a backend, which the run could have measured.
+    is_backend: bool,
+}
+
+impl Today {
+    /// `None` where the recording does not say.
+    fn of(trace_report: &TraceReport) -> Option<Today> {
+        let backend = |name: String| Today { name, is_backend: true };
+        if let Some(own) = trace_report.own_backend() {
+            return Some(backend(own.name().to_owned()));
+        }
+        let trace = trace_report.trace;
+        let spec = trace.process.as_ref().map_or("", |process| &process.own_backend);
+        if !spec.is_empty() {
+            return Some(backend(spec.to_owned()));
+        }
+        // The C library alone does not say what a Python has above it.
+        let is_telling = |name: &&String| !name.starts_with("glibc") && *name != "not known";
+        let name = trace.facts.get("allocator").filter(is_telling)?;
+        Some(Today { name: name.clone(), is_backend: false })
+    }
+
+    /// In a sentence, with its figures where `verdict` has not got them.
+    fn sentence(&self, all: &[Candidate], verdict: &Verdict, end_name: &str) -> String {
+        let name = &self.name;
+        if verdict.is_only(name) {
+            return "The program has it today, as recorded.".to_owned();
+        }
+        let about = match all.iter().find(|one| one.name == *name) {
+            Some(own) if !verdict.has_figures_of(name) => format!(" ({})", own.figures(end_name)),
+            None if self.is_backend => "; this run has not measured it".to_owned(),
+            _ => String::new(),
+        };
+        format!("Today the program has {name}, as recorded{about}.")
+    }
+}
+
+/// The allocators to choose for several traces, a line for those with the same choice, and a line for
+/// those that have the same today. Empty where none has a choice.
+pub fn choices(trace_reports: &[TraceReport]) -> Vec<String> {
+    let mut by_choice: Vec<(String, Vec<String>)> = Vec::new();
+    let mut by_today: Vec<(String, Vec<String>)> = Vec::new();
+    let add = |groups: &mut Vec<(String, Vec<String>)>, key: String, trace: &str| match groups
+        .iter_mut()
+        .find(|(known, _)| *known == key)
+    {
+        Some((_, traces)) => traces.push(trace.to_owned()),
+        None => groups.push((key, vec![trace.to_owned()])),
     };
-    let mut both: Vec<&Candidate> = all.iter().filter(|one| one.is_fast && is_small(one)).collect();
-    both.sort_by(|a, b| a.time_ns.total_cmp(&b.time_ns));
-    if both.len() == all.len() {
-        return Some("Any will do: none is clearly faster, or holds much less.".to_owned());
+    for trace_report in trace_reports {
+        let Some(all) = candidates(trace_report) else { continue };
+        let Some(verdict) = Verdict::of(&all) else { continue };
+        add(&mut by_choice, verdict.brief(), &trace_report.trace.name);
+        if let Some(today) = Today::of(trace_report) {
+            add(&mut by_today, today.name, &trace_report.trace.name);
+        }
     }
-    if let [first, ..] = both.as_slice() {
-        let names: Vec<String> = both.iter().map(|one| one.name.clone()).collect();
-        let [peak, end] = &first.memory;
-        return Some(if both.len() == 1 {
-            format!(
-                "Choose {}: no other is clearly faster ({}) or holds much less ({peak} at the peak, {end} \
-                 {end_name}).",
-                first.name, first.time
-            )
-        } else {
-            format!(
-                "Choose one of {}: no other is clearly faster or holds much less.",
-                some(&names)
-            )
-        });
-    }
-    let fast = all.iter().filter(|one| one.is_fast);
-    let fast = fast.min_by(|a, b| a.memory_bytes[1].total_cmp(&b.memory_bytes[1]))?;
-    let total =
-        |one: &Candidate| one.memory_bytes[0] / least[0] + one.memory_bytes[1] / least[1].max(1.0);
-    let small = all.iter().min_by(|a, b| total(a).total_cmp(&total(b)))?;
-    let side = |one: &Candidate| {
-        let [peak, end] = &one.memory;
-        format!("{}, {peak} at the peak, {end} {end_name}", one.time)
+    let who = |traces: &[String]| match traces.len() == trace_reports.len() {
+        true => format!("all {} traces", traces.len()),
+        false if traces.len() <= NAMED_TRACES_MAX => list(traces),
+        false => some(traces),
     };
-    Some(format!(
-        "It is a trade: {} for time ({}), {} for memory ({}).",
-        fast.name,
-        side(fast),
-        small.name,
-        side(small)
-    ))
+    let chosen = by_choice.iter().map(|(brief, traces)| format!("For {}: {brief}.", who(traces)));
+    let own = by_today.iter().map(|(today, traces)| {
+        let verb = if traces.len() == 1 { "has" } else { "have" };
+        format!("As recorded, {} {verb} {today} today.", who(traces))
+    });
+    chosen.chain(own).collect()
 }
 
 /// Whether an amount of memory is clearly more than another, in bytes.
@@ -248,7 +383,7 @@ mod tests {
     }
 
     fn words(all: &[Candidate]) -> String {
-        sentence(all, "at the end").unwrap()
+        Verdict::of(all).unwrap().sentence("at the end")
     }
 
     #[test]
@@ -275,6 +410,35 @@ mod tests {
             words(&all),
             "It is a trade: jemalloc for time (10 ns a call, 200 MiB at the peak, 150 MiB at the end), \
              malloc for memory (20 ns a call, 100 MiB at the peak, 90 MiB at the end)."
+        );
+    }
+
+    #[test]
+    fn what_the_program_has_today_is_named_with_its_figures_once() {
+        let all = [
+            one("jemalloc", 10.0, true, 200.0, 150.0),
+            one("malloc", 20.0, false, 100.0, 90.0),
+            one("pymalloc", 30.0, false, 110.0, 99.0),
+        ];
+        let words = |today: &str, all: &[Candidate]| {
+            let today = Today { name: today.into(), is_backend: true };
+            today.sentence(all, &Verdict::of(all).unwrap(), "at the end")
+        };
+        assert_eq!(words("malloc", &all), "Today the program has malloc, as recorded.");
+        assert_eq!(
+            words("pymalloc", &all),
+            "Today the program has pymalloc, as recorded (30 ns a call, 110 MiB at the peak, 99 MiB at \
+             the end)."
+        );
+        assert_eq!(
+            words("pymalloc@3.9", &all),
+            "Today the program has pymalloc@3.9, as recorded; this run has not measured it."
+        );
+        let chosen = [one("malloc", 9.0, true, 100.0, 90.0), all[2].clone()];
+        assert_eq!(words("malloc", &chosen), "The program has it today, as recorded.");
+        assert_eq!(
+            Verdict::of(&all).unwrap().brief(),
+            "a trade, jemalloc for time or malloc for memory"
         );
     }
 
@@ -318,6 +482,6 @@ mod tests {
     fn small_differences_are_none() {
         let all = [one("a", 10.0, true, 1.0, 0.1), one("b", 10.1, true, 1.2, 0.3)];
         assert_eq!(words(&all), "Any will do: none is clearly faster, or holds much less.");
-        assert_eq!(sentence(&all[..1], "at the end"), None);
+        assert!(Verdict::of(&all[..1]).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! The summary as tables for the terminal, in Markdown, so that it can be pasted into a discussion.
 
 use super::chart::{placement, scorecard};
-use super::choice::choice;
+use super::choice::{choice, choices};
 use super::comparison_table::comparisons;
 use super::failed_cells::failed_cells;
 use super::figures::{
@@ -97,8 +97,11 @@ fn answer(trace_reports: &[TraceReport]) -> String {
     let verdict = scorecard(trace_reports).map_or_else(String::new, |chart| {
         format!("{}\n", chart.caption().title.replace(".  ", ". "))
     });
-    let chosen = if let [only] = trace_reports { choice(only) } else { None };
-    verdict + &chosen.map_or(String::new(), |sentence| format!("{sentence}\n"))
+    let chosen = match trace_reports {
+        [only] => choice(only).into_iter().collect(),
+        several => choices(several),
+    };
+    verdict + &chosen.iter().map(|sentence| format!("{sentence}\n")).collect::<String>()
 }
 
 fn head(trace_report: &TraceReport) -> String {

@@ -15,7 +15,7 @@ use heaplay::report::{
     ScalingFigures, SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, arenas, draw, render,
     scaling, scorecard, side_by_side, summary,
 };
-use heaplay::results::{Metric, Run, Scope, Status};
+use heaplay::results::{Metric, ProcessEntry, Run, Scope, Status};
 use heaplay::spec::BackendSpec;
 
 /// Where pictures are left for a person to look at.
@@ -271,6 +271,35 @@ fn an_allocator_that_failed_is_no_choice_and_is_named() {
     assert_eq!(text.matches("failed: ").count(), 1, "{text}");
     assert!(text.contains("jemalloc is left out: not measured."), "{text}");
     assert!(text.contains("Choose ") || text.contains("It is a trade"), "{text}");
+}
+
+/// A run says what the program has today, of several traces once, and never where that is not recorded.
+#[test]
+fn a_choice_stands_beside_what_the_program_has_today() {
+    let backends = ["malloc", "pymalloc", "jemalloc"];
+    let wish = Wish { backends: &backends, samples: 200, ..Wish::default() };
+    let own = |spec: &str| ProcessEntry { own_backend: spec.into(), memory: vec![] };
+    let mut run = made_up_runs::run(&wish);
+    assert!(!summary(&run).contains("as recorded"), "not known, so not reported");
+    run.manifest.traces[0].process = Some(own("pymalloc@3.12"));
+    let text = summary(&run);
+    let today =
+        ["Today the program has pymalloc, as recorded", "The program has it today, as recorded."];
+    assert!(today.iter().any(|sentence| text.contains(sentence)), "{text}");
+    run.manifest.traces[0].process = Some(own("malloc:MALLOC_ARENA_MAX=1"));
+    let text = summary(&run);
+    let today = "Today the program has malloc:MALLOC_ARENA_MAX=1, as recorded; this run has not measured it.";
+    assert!(text.contains(today), "{text}");
+
+    let mut run = made_up_runs::run(&Wish { traces: &["service", "batch"], ..wish });
+    for trace in &mut run.manifest.traces {
+        trace.process = Some(own("malloc"));
+    }
+    let text = summary(&run);
+    let chosen = text.lines().filter(|line| line.starts_with("For ")).collect::<Vec<_>>();
+    assert!(!chosen.is_empty(), "{text}");
+    assert!(chosen.iter().all(|line| line.contains("choose ") || line.contains("trade")), "{text}");
+    assert!(text.contains("As recorded, all 2 traces have malloc today.\n"), "{text}");
 }
 
 #[test]

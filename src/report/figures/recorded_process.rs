@@ -56,17 +56,24 @@ pub fn recorded_process(
         .collect();
     let peak_bytes = curve.iter().map(|(_, bytes)| *bytes).reduce(f64::max)?;
     let end_bytes = curve.last()?.1;
-    let is_own = |backend: &&BackendFigures<'_>| {
-        let spec = backend.spec;
-        // Rules of arenas have not changed since 3.10, so the newest version stands for all of those.
-        spec == process.own_backend || spec == "pymalloc" && has_present_rules(&process.own_backend)
-    };
-    let own = backends.iter().find(is_own).and_then(|backend| {
+    let own = own_backend(trace, backends).and_then(|backend| {
         let (peak, end) = (backend.memory.peak_bytes?, backend.memory.end_bytes?);
         let name = backend.name().to_owned();
         Some(OwnReplay { name, peaks: [peak, peak_bytes], ends: [end, end_bytes] })
     });
     Some(RecordedProcess { curve, peak_bytes, end_bytes, own })
+}
+
+/// The backend that stands for the allocator that the program ran on; `None` where that is not known, or
+/// was not replayed.
+pub fn own_backend<'b, 'a>(
+    trace: &TraceEntry,
+    backends: &'b [BackendFigures<'a>],
+) -> Option<&'b BackendFigures<'a>> {
+    let own = trace.process.as_ref()?.own_backend.as_str();
+    // Rules of arenas have not changed since 3.10, so the newest version stands for all of those.
+    let is_own = |spec: &str| spec == own || spec == "pymalloc" && has_present_rules(own);
+    backends.iter().find(|backend| is_own(backend.spec))
 }
 
 /// Whether a spec is a pymalloc of 3.10 or later, without settings.
@@ -75,18 +82,24 @@ fn has_present_rules(spec: &str) -> bool {
     minor.is_some_and(|minor| minor >= 10)
 }
 
+fn more_or_less(share: f64) -> &'static str {
+    if share < 0.0 { "less" } else { "more" }
+}
+
 impl OwnReplay {
     /// How near the replay comes to the process, in a sentence.
     pub fn sentence(&self) -> String {
         let part = |[replay, process]: [f64; 2], place: &str| {
             let share = (replay - process) / process.max(1.0);
             let sign = if share < 0.0 { "−" } else { "+" };
-            format!(
-                "{sign}{} {place} ({} of {})",
-                percent(share.abs()),
-                bytes(replay),
-                bytes(process)
-            )
+            let [both @ .., apart] = [replay, process, (replay - process).abs()].map(bytes);
+            // Two that look alike say nothing: then it is how far they are apart.
+            let figures = match both {
+                [replay, process] if replay != process => format!("{replay} of {process}"),
+                [_, process] if apart == bytes(0.0) => process,
+                [_, process] => format!("{apart} {} than {process}", more_or_less(share)),
+            };
+            format!("{sign}{} {place} ({figures})", percent(share.abs()))
         };
         format!(
             "Replay of its own allocator ({}): {}, {}.",
@@ -137,7 +150,13 @@ mod tests {
         assert_eq!(
             near.sentence().replace('\u{a0}', " "),
             "Replay of its own allocator (malloc): −2.0 % at the peak (98 MiB of 100 MiB), +5.0 % at \
-             the end (10 MiB of 10 MiB)."
+             the end (512 KiB more than 10 MiB)."
+        );
+        let level = own([98.0 * mib, 98.1 * mib], [10.0 * mib; 2]);
+        assert_eq!(
+            level.sentence().replace('\u{a0}', " "),
+            "Replay of its own allocator (malloc): −0.10 % at the peak (102 KiB less than 98 MiB), +0 % \
+             at the end (10 MiB)."
         );
         let mut trace = TraceEntry::default();
         assert_eq!(near.warning(&trace), None);

@@ -17,7 +17,7 @@ use super::backend::{BackendFigures, BackendLabel};
 use super::cost::CallCost;
 use super::memory::mean_over_clock;
 use super::phases::{self, ProgramPhase};
-use super::recorded_process::{RecordedProcess, recorded_process};
+use super::recorded_process::{RecordedProcess, own_backend, recorded_process};
 use super::rows::BackendRows;
 use super::trace_threads::TraceThreads;
 use crate::report::palette::backend_colour;
@@ -136,6 +136,12 @@ impl<'a> TraceReport<'a> {
             evidence: Arc::new(evidence),
             backends,
         }
+    }
+
+    /// The allocator that the program ran on, as recorded; `None` where that is not known, or was not
+    /// replayed.
+    pub fn own_backend(&self) -> Option<&BackendFigures<'a>> {
+        own_backend(self.trace, &self.backends)
     }
 
     /// How near the replay on the program's own allocator comes to the process, and the warning where

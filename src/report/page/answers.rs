@@ -124,6 +124,15 @@ fn most_at_peak(trace_report: &TraceReport) -> Option<String> {
     Some(format!("Of that {line} allocated {held} in {} blocks. ", count(row.live_blocks)))
 }
 
+/// What a trim returned, and between which figures, where these can be told apart.
+fn trimmed_text(returned_bytes: f64, end: &str, left: &str) -> String {
+    match bytes(returned_bytes) {
+        _ if returned_bytes <= 0.0 => format!("nothing ({end} stays)"),
+        returned if end == left => format!("{returned} (of {end})"),
+        returned => format!("{returned} ({end} falls to {left})"),
+    }
+}
+
 fn trim(trace_report: &TraceReport) -> String {
     let with_memory = || trace_report.allocators().filter(|backend| backend.has_memory());
     let returned = |backend: &BackendFigures| {
@@ -131,7 +140,7 @@ fn trim(trace_report: &TraceReport) -> String {
         let returned = (memory.end_bytes? - memory.trimmed_bytes?).max(0.0);
         let (name, end) = (backend.name(), memory.text(ResidentFigure::End)?);
         let left = memory.text(ResidentFigure::Trimmed)?;
-        Some((returned, format!("{name} {} ({end} falls to {left})", bytes(returned))))
+        Some((returned, format!("{name} {}", trimmed_text(returned, &end, &left))))
     };
     let figures: Vec<(f64, String)> = with_memory().filter_map(returned).collect();
     let none = with_memory().filter(|backend| returned(backend).is_none());
@@ -246,4 +255,19 @@ fn separable(trace_report: &TraceReport) -> Option<String> {
         first.repetitions,
         few.map_or(String::new(), |few| format!(" {few}"))
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trim_never_falls_to_the_same() {
+        let text = |returned: f64, end: &str, left: &str| {
+            trimmed_text(returned, end, left).replace('\u{a0}', " ")
+        };
+        assert_eq!(text(0.0, "34 MiB", "34 MiB"), "nothing (34 MiB stays)");
+        assert_eq!(text(8192.0, "34 MiB", "34 MiB"), "8.0 KiB (of 34 MiB)");
+        assert_eq!(text(1_048_576.0, "34 MiB", "33 MiB"), "1.0 MiB (34 MiB falls to 33 MiB)");
+    }
 }

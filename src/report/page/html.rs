@@ -8,6 +8,7 @@ use super::model::page_model;
 use super::script::run_script;
 use super::tables;
 use crate::report::chart::{CHARTS, ChartKind, SCORECARD_QUESTION, SCORECARD_READING};
+use crate::report::choice::choices;
 use crate::report::failed_cells::{failed_cells, missing_cells};
 use crate::report::figures::{BackendFigures, TraceReport};
 use crate::report::files::{SUMMARY, SUMMARY_CSV, SUMMARY_MARKDOWN, picture_name};
@@ -104,6 +105,11 @@ fn verdicts(trace_reports: &[TraceReport], drawn: &[DrawnPicture]) -> String {
     let mut text = String::new();
     if let Some(picture) = drawn.iter().find(|picture| picture.file == SUMMARY) {
         text += &format!("<p class=\"verdict\">{}</p>\n", escape(&picture.title));
+    }
+    // Of one trace the first answer has it.
+    if trace_reports.len() > 1 {
+        let chosen = choices(trace_reports);
+        text += &chosen.iter().map(|one| format!("<p>{}</p>\n", escape(one))).collect::<String>();
     }
     let link = |(number, trace_report): (usize, &TraceReport)| {
         format!("<a href=\"#{}\">{}</a>", trace_id(number), escape(&trace_report.trace.name))
