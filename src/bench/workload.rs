@@ -17,7 +17,7 @@ use crate::program::{
     AllocationSites, Change, Feed, Outline, Parts, Profile, Program, Times, what_if,
 };
 use crate::replay::PaceMethod;
-use crate::results::{Pass, TraceEntry};
+use crate::results::{LibraryLineEntry, Pass, TraceEntry};
 use crate::trace::ArenaEvent;
 
 /// A compiled trace, ready for children.
@@ -54,6 +54,24 @@ enum ProgramSource {
     Trace(PathBuf),
 }
 
+/// Calls with their times in the run record, at most.
+const CALL_TIMES_MAX: usize = 256;
+
+/// The entry of a trace with what the run record has of its sites and times.
+fn with_lines_and_times(trace: TraceEntry, sites: &AllocationSites, times: &Times) -> TraceEntry {
+    let is_with_callers = sites.has_callers();
+    let library_lines = sites.library_lines().into_iter().map(|library| {
+        let caller = library.caller.unwrap_or_default();
+        let entry = LibraryLineEntry { caller, callers: library.callers, is_with_callers };
+        (library.line, entry)
+    });
+    TraceEntry {
+        library_lines: library_lines.collect(),
+        call_times: times.some_marks(CALL_TIMES_MAX),
+        ..trace
+    }
+}
+
 impl Workload {
     /// A whole program with its sites and its times.
     ///
@@ -69,7 +87,7 @@ impl Workload {
         let (sites_file, times_file) = (sites_file(&sites)?, times_file(&times)?);
         let source = ProgramSource::Compiled(file);
         Ok(Workload {
-            trace,
+            trace: with_lines_and_times(trace, &sites, &times),
             program,
             sites,
             times,
@@ -94,7 +112,7 @@ impl Workload {
         path: &Path,
     ) -> io::Result<Workload> {
         Ok(Workload {
-            trace,
+            trace: with_lines_and_times(trace, &sites, &times),
             program,
             sites_file: sites_file(&sites)?,
             sites,

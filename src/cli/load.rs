@@ -275,6 +275,7 @@ fn load_one(
         thread_count: compiled.0.outline().threads.len() as u32,
         threads: named_threads(reader.process()),
         has_pymalloc_calls: has_pymalloc_calls(&compiled.0),
+        ..TraceEntry::default()
     };
     // What was compiled must be what was hashed: the hash names it in the record.
     if FileStamp::now(path).ok() != stamp {

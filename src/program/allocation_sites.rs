@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::compiled::Program;
+use super::library_lines::{LibraryLine, has_callers, library_lines};
 use super::reading::read_u64;
 use crate::trace::{CALLED_FROM, SITE_LIMIT_BYTES, frames, innermost};
 
@@ -22,6 +23,10 @@ pub struct AllocationSites {
     /// Where the requests' sites come with the parts of the program: the site of each number that
     /// the trace has, from 0 on.
     pub(super) of_recorded: Option<Arc<[u32]>>,
+    /// Of sites that were grouped by lines; see [`AllocationSites::library_lines`].
+    pub(super) library_lines: Vec<LibraryLine>,
+    /// Whether the trace has callers.
+    pub(super) has_callers: bool,
 }
 
 const MAGIC: &[u8; 8] = b"HBIRTHS2";
@@ -35,7 +40,7 @@ impl AllocationSites {
     /// site of each request comes with its part.
     pub(super) fn in_parts(names: Vec<String>, marks: Vec<u64>) -> AllocationSites {
         let of_recorded = Some((0..=names.len() as u32).collect());
-        AllocationSites { sites: vec![], names, marks, of_recorded }
+        AllocationSites { names, marks, of_recorded, ..AllocationSites::default() }
     }
 
     /// The site of each number that the trace has, for [`super::write_parts`]; `None` where the
@@ -95,7 +100,34 @@ impl AllocationSites {
     /// whatever called it.
     #[must_use]
     pub fn by_line(self) -> AllocationSites {
-        self.regrouped(|site| innermost(site).to_owned())
+        let has_callers = has_callers(&self.names);
+        let library_lines = self.library_lines_by(|site| innermost(site).to_owned());
+        let grouped = self.regrouped(|site| innermost(site).to_owned());
+        AllocationSites { library_lines, has_callers, ..grouped }
+    }
+
+    /// The sites that are lines of libraries, and which of the program's own lines call each.
+    pub fn library_lines(&self) -> Vec<LibraryLine> {
+        match self.library_lines.as_slice() {
+            [] => self.library_lines_by(str::to_owned),
+            known => known.to_vec(),
+        }
+    }
+
+    /// Whether the trace has callers of lines.
+    pub fn has_callers(&self) -> bool {
+        self.has_callers || has_callers(&self.names)
+    }
+
+    fn library_lines_by(&self, group: impl Fn(&str) -> String) -> Vec<LibraryLine> {
+        let mut requests = vec![0_u64; self.names.len() + 1];
+        for site in &self.sites {
+            if let Some(count) = requests.get_mut(*site as usize) {
+                *count += 1;
+            }
+        }
+        let names = self.names.iter().map(String::as_str);
+        library_lines(names.zip(requests.into_iter().skip(1)), group)
     }
 
     /// The same with all that the line `name`, or its callees, allocated as one site of that line,
@@ -274,6 +306,7 @@ mod tests {
             names: names.map(str::to_owned).to_vec(),
             marks: vec![2, 2, 5],
             of_recorded: None,
+            ..AllocationSites::default()
         }
     }
 

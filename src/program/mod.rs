@@ -29,6 +29,7 @@
 //! | `plain_rows.rs` | the same for batches of rows without special cases |
 //! | `parts.rs`, `encoding.rs`, `prove.rs`, `feed.rs` | on the way to a worker |
 //! | `allocation_sites.rs`, `times.rs` | beside the program: who allocated, and when |
+//! | `library_lines.rs` | which of the program's own lines call a library's line |
 //! | `beginning.rs` | the first calls of a program as a program of its own |
 //! | `plateau.rs` | the longest part in which live bytes hardly change |
 //! | `what_if.rs` | the same trace with one line of the program changed |
@@ -46,6 +47,7 @@ mod fixtures;
 mod instruction;
 mod kinds;
 mod late_ends;
+mod library_lines;
 mod outline;
 mod parts;
 mod plain_rows;

@@ -48,6 +48,14 @@ impl Times {
         &self.0
     }
 
+    /// So many of the marks at most, evenly chosen, and the last: enough to tell when a call was made.
+    pub fn some_marks(&self, most: usize) -> Vec<(u64, u64)> {
+        let step = self.0.len().div_ceil(most.max(1)).max(1);
+        let mut some: Vec<(u64, u64)> = self.0.iter().copied().step_by(step).collect();
+        some.extend(self.0.last().filter(|last| some.last() != Some(last)));
+        some
+    }
+
     /// The last known time, in ns.
     pub fn last_ns(&self) -> u64 {
         self.0.last().map_or(0, |last| last.1)
@@ -101,6 +109,9 @@ mod tests {
         let without_call_3 = |event: u64| event - u64::from(event > 3);
         assert_eq!(times.moved(without_call_3).marks(), [(3, 10), (8, 40_000), (10, 60_010)]);
         assert_eq!(times.moved(|_| 0).marks(), [(0, 60_010)]);
+        assert_eq!(times.some_marks(2), [(3, 10), (11, 60_010)]);
+        assert_eq!(times.some_marks(1), [(3, 10), (11, 60_010)]);
+        assert_eq!(times.some_marks(9), times.marks());
         let mut bytes = Vec::new();
         times.write(&mut bytes).unwrap();
         assert_eq!(Times::read(&mut bytes.as_slice()).unwrap(), times);

@@ -213,7 +213,7 @@ impl<'a> Verdict<'a> {
         }
     }
 
-    /// The names alone, for a list of traces.
+    /// Only the names, for a list of traces.
     fn brief(&self) -> String {
         match self {
             Verdict::Any => "any will do".to_owned(),
@@ -225,7 +225,7 @@ impl<'a> Verdict<'a> {
         }
     }
 
-    /// Whether that allocator alone is chosen.
+    /// Whether only that allocator is chosen.
     fn is_only(&self, name: &str) -> bool {
         matches!(self, Verdict::OneOf(both) if both.len() == 1 && both[0].name == name)
     }
@@ -263,7 +263,7 @@ impl Today {
         if !spec.is_empty() {
             return Some(backend(spec.to_owned()));
         }
-        // The C library alone does not say what a Python has above it.
+        // The C library does not say what a Python has above it.
         let is_telling = |name: &&String| !name.starts_with("glibc") && *name != "not known";
         let name = trace.facts.get("allocator").filter(is_telling)?;
         Some(Today { name: name.clone(), is_backend: false })

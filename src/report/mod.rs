@@ -19,6 +19,7 @@ mod files;
 mod free_list_note;
 mod machines;
 mod markdown;
+mod own_line;
 mod page;
 mod palette;
 mod percentiles_table;

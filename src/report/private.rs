@@ -39,6 +39,7 @@ pub fn without_private(mut run: Run) -> Run {
     }
     for trace in &mut run.manifest.traces {
         trace.path.clear();
+        trace.library_lines.clear();
         trace.facts.retain(|fact, _| FACTS.contains(&fact.as_str()));
         trace.threads.clear();
     }

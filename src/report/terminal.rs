@@ -5,15 +5,16 @@ use super::choice::{choice, choices};
 use super::comparison_table::comparisons;
 use super::failed_cells::failed_cells;
 use super::figures::{
-    BackendFigures, ResidentFigure, ThreadMemory, TraceReport, WINDOWS, call_text, seen_text,
-    short_site, slow_calls, worst_windows,
+    BackendFigures, ResidentFigure, ThreadMemory, TraceReport, WINDOWS, WINDOWS_NOTE, call_text,
+    seen_text, short_site, slow_calls, worst_windows,
 };
 use super::machines::machine_sentences;
 use super::markdown::markdown;
+use super::own_line::own_line_notes;
 use super::scorecard_table::means;
 use super::text::{caveat, list, pages_written};
 use super::thread_table::{THREADS_NOTE, thread_table};
-use super::unit_table::returnable_sentence;
+use super::unit_table::{returnable_lines, returnable_sentence};
 use crate::results::{CellKey, Metric, Run, Scope};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
@@ -60,6 +61,9 @@ pub fn summary(run: &Run) -> String {
         }
         text += &left_by_trim(trace_report);
         if let Some(sentence) = returnable_sentence(trace_report) {
+            text += &format!("{sentence}\n");
+        }
+        for sentence in own_line_notes(trace_report, &returnable_lines(trace_report)) {
             text += &format!("{sentence}\n");
         }
         text += &on_huge_pages(trace_report);
@@ -292,9 +296,9 @@ fn slowest(trace_report: &TraceReport) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let worst = format!("worst {}", WINDOWS.join(" · "));
+    let worst = format!("busiest {}", WINDOWS.join(" · "));
     let header = ["backend", "slowest call", "seen in", "call", "event", "line", &worst];
-    format!("\n{}\n", markdown(&header, rows))
+    format!("\n{}\n{worst}: {WINDOWS_NOTE}.\n", markdown(&header, rows))
 }
 
 fn table(trace_report: &TraceReport) -> String {

@@ -2,7 +2,7 @@
 //! terminal and page.
 
 use super::figures::{BackendFigures, TraceReport};
-use super::text::{all_or_ends, short_line};
+use super::text::{all_or_ends, capitalised, short_line};
 use super::thread_table::TextTable;
 use crate::results::{Moment, RetentionAtEnd, ReturnableLine, ReturnedUnit, UnitRetention};
 use crate::units::{bytes, count};
@@ -46,29 +46,34 @@ impl CheckedLine<'_> {
         self.resident_bytes.map(|[before, after]| before - after)
     }
 
-    /// The line, what its change returns under a backend, and its blocks, which say what to look for.
-    fn text(&self, backend: &BackendFigures) -> String {
-        let units: Vec<&str> = self.predicted.units.iter().copied().map(unit_name).collect();
-        let (line, units) = (short_line(self.predicted.line), units.join(" and "));
+    /// What its change returns under a backend: of how much, as far as a replay or a prediction knows.
+    /// All else is in the table.
+    fn returned_text(&self, backend: &BackendFigures) -> String {
         let (name, predicted) = (backend.name(), bytes(self.predicted.bytes as f64));
-        let mut rows = backend.rows.attributions.iter();
-        let row = rows.find(|row| row.moment == Moment::End && row.site == self.predicted.line);
-        let blocks = row.map_or(String::new(), |row| {
-            let plural = if row.live_blocks == 1 { "" } else { "s" };
-            let (blocks, in_all) = (count(row.live_blocks), bytes(row.live_bytes as f64));
-            format!("; {blocks} block{plural}, {in_all} in all")
-        });
         match self.resident_bytes {
-            None => format!("{line} {predicted} ({name}, by {units}, predicted{blocks})"),
+            None => format!("{predicted} under {name} (predicted)"),
             Some([before, after]) => {
-                let [saved, before, after] = [before - after, before, after].map(bytes);
-                format!(
-                    "{line} {saved} of {before}, to {after} ({name}, by {units}; predicted \
-                     {predicted}{blocks})"
-                )
+                format!("{} of {} under {name}", bytes(before - after), bytes(before))
             }
         }
     }
+
+    /// What a replay did not confirm.
+    fn refuted_text(&self, backend: &BackendFigures) -> String {
+        let (line, name) = (short_line(self.predicted.line), backend.name());
+        let [saved, predicted] =
+            [self.saved_bytes().unwrap_or(0.0).max(0.0), self.predicted.bytes as f64].map(bytes);
+        format!("{line} {saved} instead of {predicted} ({name})")
+    }
+}
+
+/// What the live blocks of a line hold at the end; `None` where no backend has it.
+fn held_text(trace_report: &TraceReport, line: &str) -> Option<String> {
+    let mut rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
+    let row = rows.find(|row| row.moment == Moment::End && row.site == line)?;
+    let plural = if row.live_blocks == 1 { "" } else { "s" };
+    let (held, blocks) = (bytes(row.live_bytes as f64), count(row.live_blocks));
+    Some(format!("{held} in {blocks} block{plural}"))
 }
 
 /// What the lines of a backend retain at the end.
@@ -100,32 +105,40 @@ pub fn returnable_lines(trace_report: &TraceReport) -> Vec<String> {
     lines
 }
 
-/// The line with most returnable memory under each backend, and what a replay of its change returned;
-/// `None` where no line has any.
+/// The line with most returnable memory under each backend: what it holds, and what a replay of its
+/// change returned; `None` where no line has any.
 pub fn returnable_sentence(trace_report: &TraceReport) -> Option<String> {
     let lines = trace_report
         .allocators()
         .filter_map(|backend| returnable_line(backend).map(|returnable| (backend, returnable)));
     let (refuted, standing): (Vec<_>, Vec<_>) =
         lines.partition(|(_, returnable)| returnable.is_refuted());
-    let figures = |lines: &[(&BackendFigures, CheckedLine)]| {
-        let figure = |(backend, returnable): &(&BackendFigures, CheckedLine)| {
+    let (at_end, mut sentences) = (trace_report.end_name(), Vec::new());
+    let mut named: Vec<&str> = Vec::new();
+    for (_, returnable) in &standing {
+        let line = returnable.predicted.line;
+        if named.contains(&line) {
+            continue;
+        }
+        named.push(line);
+        let own = standing.iter().filter(|(_, other)| other.predicted.line == line);
+        let returned = own.map(|(backend, returnable)| {
             let shown = returnable.saved_bytes().unwrap_or(returnable.predicted.bytes as f64);
-            (shown, returnable.text(backend))
-        };
-        all_or_ends(lines.iter().map(figure).collect(), "; ")
-    };
-    let at_end = trace_report.end_name();
-    let mut sentences = Vec::new();
-    if !standing.is_empty() {
-        let figures = figures(&standing);
+            (shown, returnable.returned_text(backend))
+        });
+        let returned = all_or_ends(returned.collect(), ", ");
+        let held = held_text(trace_report, line).map_or("blocks".to_owned(), |held| held);
         sentences.push(format!(
-            "Most memory that a change of one line returns {at_end}, by a replay in which its survivors \
-             are allocated last: {figures}."
+            "{} {} holds {held}; a change of this line returns {returned}.",
+            capitalised(&at_end),
+            short_line(line)
         ));
     }
     if !refuted.is_empty() {
-        let figures = figures(&refuted);
+        let figure = |(backend, returnable): &(&BackendFigures, CheckedLine)| {
+            (returnable.predicted.bytes as f64, returnable.refuted_text(backend))
+        };
+        let figures = all_or_ends(refuted.iter().map(figure).collect(), "; ");
         sentences.push(format!(
             "The line that could return most {at_end} returns less in a replay, as other blocks then \
              hold the memory, or free ones in a thread's cache: {figures}."

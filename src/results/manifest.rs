@@ -40,6 +40,14 @@ pub struct TraceEntry {
     /// Whether page retention is attributed to lines with their callers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub has_callers: bool,
+    /// Lines of libraries that allocate, with the program's own lines that call them; empty in an older
+    /// record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub library_lines: BTreeMap<String, LibraryLineEntry>,
+    /// Calls with their times since the start of the recording in nanoseconds: some of them, so that a
+    /// report can tell when a call was made. Empty where the trace has no times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub call_times: Vec<(u64, u64)>,
     /// The moment that counts as the end; `None` for the last call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndPoint>,
@@ -71,6 +79,20 @@ fn is_zero_ns(time_ns: &u64) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(is_set: &bool) -> bool {
     !is_set
+}
+
+/// Who calls a line of a library.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LibraryLineEntry {
+    /// The program's own line that is its nearest caller, of most of its requests; empty where the trace
+    /// does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub caller: String,
+    /// How many of the program's own lines call it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub callers: u32,
+    /// Whether the trace has callers of lines at all.
+    pub is_with_callers: bool,
 }
 
 /// A thread of a trace that has a name.
@@ -147,6 +169,18 @@ pub struct ProgramMark {
 }
 
 impl TraceEntry {
+    /// When a call was made, in nanoseconds since the start of the recording; between two known calls
+    /// in proportion. `None` where the trace has no times.
+    pub fn time_ns(&self, event: u64) -> Option<u64> {
+        let after = self.call_times.partition_point(|known| known.0 < event);
+        let before = after.checked_sub(1).map_or((0, 0), |at| self.call_times[at]);
+        let Some(&next) = self.call_times.get(after) else {
+            return self.call_times.last().map(|last| last.1);
+        };
+        let share = (event - before.0) as f64 / (next.0 - before.0).max(1) as f64;
+        Some(before.1 + (share * (next.1.saturating_sub(before.1)) as f64) as u64)
+    }
+
     /// Whether the lock of the program's interpreter let one thread allocate at a time. An imported
     /// trace does not say.
     pub fn has_interpreter_lock(&self) -> bool {
@@ -311,5 +345,18 @@ impl Manifest {
             }
         }
         cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_between_two_known_ones_has_its_time_in_proportion() {
+        let trace = TraceEntry { call_times: vec![(10, 100), (20, 300)], ..TraceEntry::default() };
+        let times = [0, 5, 10, 15, 20, 99].map(|event| trace.time_ns(event));
+        assert_eq!(times, [0, 50, 100, 200, 300, 300].map(Some));
+        assert_eq!(TraceEntry::default().time_ns(5), None);
     }
 }

@@ -12,6 +12,7 @@
 //!   holds, `block_counts.rs` what is live at chosen moments, and `live_at.rs` at the end.
 //!   `live_series.rs` has the live bytes over time, and their plateau.
 //!   `generate.rs` makes traces of a given distribution.
+//! - `own_code.rs` tells frames of the program from those of libraries.
 //! - `raw.rs` (with `raw_items.rs` and `raw_words.rs`) turns the recorder's log into rows;
 //!   `raw_fold.rs` drops the oldest part of a log. `process_survey.rs` collects what the log says of
 //!   the process, `symbols.rs` names its native functions.
@@ -50,6 +51,7 @@ mod logalloc;
 mod memray;
 mod mtrace;
 mod opening;
+mod own_code;
 mod packing;
 mod peek_reader;
 mod pickle;
@@ -92,6 +94,7 @@ pub use generate::{Distribution, GeneratedType, Generator};
 pub use live_at::LiveAt;
 pub use live_series::{LivePoint, LiveSeries, Plateau};
 pub use opening::open;
+pub use own_code::is_library_code;
 pub use packing::{Packing, UNPACKED_LIMIT_BYTES};
 pub use process::{
     AllocatorEvent, AllocatorRequest, EndCause, EndMoment, MemoryParts, MemorySample, PresentBytes,

@@ -825,6 +825,35 @@ fn numbers_sort_falling_first_and_operations_by_size() {
     assert!(sizes.len() > 2 && sizes.is_sorted_by(|a, b| a >= b), "{sizes:?}");
 }
 
+/// A picture of the whole page has all plots, a wide table scrolls in its box and shows it, and a column
+/// of windows has its meaning.
+#[test]
+fn plots_outside_the_window_and_wide_tables_are_shown() {
+    let Some(chromium) = chromium() else { return };
+    let html = page_of(&["service"], &BACKENDS);
+    let steps = r#"
+        const isPainted = (canvas) =>
+          canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some((one) => one);
+        const canvases = all("canvas");
+        for (let frames = 0; frames < 900 && !canvases.every(isPainted); frames += 1) await frame();
+        const boxes = all(".scroll").map((box) => getComputedStyle(box));
+        return {
+          plots: canvases.length,
+          blank: canvases.filter((canvas) => !isPainted(canvas)).length,
+          boxes: boxes.length,
+          plain: boxes.filter((box) => box.overflowX !== "auto" || !box.backgroundImage.includes("gradient"))
+            .length,
+          excess: document.documentElement.scrollWidth - innerWidth,
+          titles: all("[data-name=machine-noise] th button[title]").map((button) => button.title),
+        };"#;
+    let found = drive(&chromium, &html, "", steps);
+    assert!(found["plots"].as_u64() > Some(8) && found["boxes"].as_u64() > Some(4), "{found}");
+    assert_eq!(found["blank"], 0, "{found}");
+    assert_eq!(found["plain"], 0, "{found}");
+    assert!(found["excess"].as_i64() <= Some(0), "{found}");
+    assert_eq!(found["titles"].as_array().map(Vec::len), Some(3), "{found}");
+}
+
 #[test]
 fn a_picture_that_is_not_beside_the_page_is_a_sentence() {
     let Some(visit) = visit() else { return };

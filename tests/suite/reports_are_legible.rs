@@ -12,10 +12,13 @@ use crate::support::made_up_threads;
 use crate::support::made_up_traces::shape;
 use heaplay::report::{
     AgeBar, AgeCurve, ArenaMap, ArenaStrip, CHARTS, Canvas, HEIGHT, LiveSegment, Picture, PoolCell,
-    ScalingFigures, SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, arenas, draw, render,
-    scaling, scorecard, side_by_side, summary,
+    ScalingFigures, SizeBar, TRACE_CHARTS, TraceReport, TraceShape, WIDTH, arenas, draw, page,
+    render, scaling, scorecard, side_by_side, summary,
 };
-use heaplay::results::{Metric, ProcessEntry, Run, Scope, Status};
+use heaplay::results::{
+    Attribution, LibraryLineEntry, Metric, Moment, ProcessEntry, ReturnedUnit, Run, Scope, Status,
+    UnitRetention, WhatIf,
+};
 use heaplay::spec::BackendSpec;
 
 /// Where pictures are left for a person to look at.
@@ -300,6 +303,71 @@ fn a_choice_stands_beside_what_the_program_has_today() {
     assert!(!chosen.is_empty(), "{text}");
     assert!(chosen.iter().all(|line| line.contains("choose ") || line.contains("trade")), "{text}");
     assert!(text.contains("As recorded, all 2 traces have malloc today.\n"), "{text}");
+}
+
+/// The answers on a line say what it holds and what a change returns, who calls it, when the peak is, and
+/// where another line has a larger bar.
+#[test]
+fn answers_on_a_line_have_what_is_decided_by() {
+    const DECODER: &str = "/usr/lib/python3.12/json/decoder.py:353";
+    let wish = Wish { samples: 200, calls: 1_000_000, ..Wish::default() };
+    let mut run = made_up_runs::run(&wish);
+    let plain = |run: &Run| page(run).replace(['\u{a0}', '\u{202f}'], " ");
+    let before = plain(&run);
+    let highest = |text: &str| -> String {
+        let answer = text.split("Resident memory is highest for: ").nth(1).expect("an answer");
+        answer.split("</dd>").next().unwrap_or_default().to_owned()
+    };
+    assert!(highest(&before).contains(" at call "), "without times it is the call");
+    assert!(!before.contains("library code"), "without lines of libraries there is no note");
+    assert!(!before.contains("retains more: "), "the first line has the largest bar");
+
+    let trace = &mut run.manifest.traces[0];
+    trace.call_times = vec![(0, 0), (1_000_000, trace.recorded_ns)];
+    let entry =
+        LibraryLineEntry { caller: "/srv/load.py:3".into(), callers: 1, is_with_callers: true };
+    trace.library_lines.insert(DECODER.to_owned(), entry);
+    let own = |row: &&mut Attribution| row.moment == Moment::End && row.backend == "bump";
+    let mut rows = run.attributions.iter_mut().filter(own);
+    let row = rows.find(|row| row.site.ends_with("service.py:38")).expect("a row");
+    row.external_fragmentation_bytes = 40 << 20;
+    run.unit_retention.push(UnitRetention {
+        trace: "service".into(),
+        backend: "pymalloc".into(),
+        repetition: 0,
+        moment: Moment::End,
+        unit: ReturnedUnit::Arena,
+        site: DECODER.into(),
+        units: 9,
+        retained_bytes: 5 << 20,
+        returnable_bytes: 4 << 20,
+    });
+    let checked = |row: &&mut WhatIf| row.site == DECODER && row.backend == "pymalloc";
+    if let Some(row) = run.what_ifs.iter_mut().find(checked) {
+        (row.resident_before_bytes, row.resident_after_bytes) = (None, None);
+    }
+    let text = plain(&run);
+    for sentence in [
+        "decoder.py:353 is library code, called from your line load.py:3.",
+        "Under bump service.py:38 retains more: 40 MiB.",
+        "a change of this line returns 4.0 MiB under pymalloc (predicted).",
+    ] {
+        assert!(text.contains(sentence), "`{sentence}` is not in {text}");
+    }
+    assert!(text.contains("At the end decoder.py:353 holds "), "{text}");
+    let highest = highest(&text);
+    assert!(highest.contains(" after ") && !highest.contains("at call"), "{highest}");
+    assert!(summary(&run).contains("called from your line load.py:3."), "the terminal has it, too");
+    trace_without_callers(&mut run, DECODER);
+    assert!(
+        plain(&run)
+            .contains("decoder.py:353 is library code: <code>heaplay record --sites=8</code>")
+    );
+}
+
+fn trace_without_callers(run: &mut Run, line: &str) {
+    let lines = &mut run.manifest.traces[0].library_lines;
+    lines.insert(line.to_owned(), LibraryLineEntry::default());
 }
 
 #[test]

@@ -354,7 +354,26 @@ fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
     (best, share(best))
 }
 
+/// The largest bar of the chart, where it is larger than `free_bytes` and another line's: a sentence, so
+/// that a reader knows why the verdict names the smaller one.
+fn larger_bar(rows: &RetentionRows, free_bytes: f64) -> Option<String> {
+    let bars = rows.backends.iter().flat_map(|backend| {
+        let others = rows.sites[1..].iter();
+        others.map(move |site| (backend.name(), *site, rows.free_space(backend, site)))
+    });
+    let (name, site, bytes_of_bar) = bars.max_by(|a, b| a.2.total_cmp(&b.2))?;
+    let line = if site.is_empty() { "what has no line".to_owned() } else { short_line(site) };
+    (bytes_of_bar > free_bytes)
+        .then(|| format!("  Under {name} {line} retains more: {}.", bytes(bytes_of_bar)))
+}
+
 fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
+    let larger = larger_bar(rows, rows.free_space(clearest(rows).0, rows.sites[0]));
+    verdict_of_first(rows, by_live) + &larger.unwrap_or_default()
+}
+
+/// The verdict on the first line, by its share of the free space on pages in use.
+fn verdict_of_first(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
     let site = rows.sites[0];
     let (backend, share) = clearest(rows);
     let free = rows.free_space(backend, site);
@@ -382,7 +401,7 @@ fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
         );
     }
     let opening = format!(
-        "One line retains {} of free space with {} of objects {}: {name} ({}).",
+        "One line retains {} of free space on pages in use, with {} of objects, {}: {name} ({}).",
         bytes(free),
         bytes(live),
         rows.when(),

@@ -68,6 +68,10 @@ pub fn partly_slow_calls<'a>(backend: &BackendFigures<'a>) -> Vec<&'a SlowCall> 
 /// The lengths of windows as text.
 pub const WINDOWS: [&str; 3] = ["1 ms", "10 ms", "100 ms"];
 
+/// What the columns of windows have, in plain terms.
+pub const WINDOWS_NOTE: &str = "the share of its time that the program spent in calls of the allocator, \
+     in the 1, 10 or 100 ms where that was most";
+
 /// The worst window of the program's own time, by the lengths of [`WINDOWS`]: the share of it
 /// (0 to 1) that the allocator took, and the call with which it begins. `None` where the trace has
 /// no times, or is shorter.

@@ -8,6 +8,7 @@ use crate::report::choice::choice;
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
 use crate::report::free_list_note::{collection_note, free_list_note};
+use crate::report::own_line::{own_line_note, own_line_notes};
 use crate::report::text::{all_or_ends, capitalised, list, short_line, some};
 use crate::report::thread_table::contention_note;
 use crate::report::trim_call::trim_calls;
@@ -79,13 +80,27 @@ fn share_of_run(trace_report: &TraceReport) -> Option<String> {
     })
 }
 
-/// Where in the trace a call is: its share of the calls, and the phase.
+/// Where in the trace a call is: its time, or else its share of the calls, and the phase.
 fn place(trace_report: &TraceReport, event: u64) -> String {
     let calls = trace_report.trace.calls.max(1);
     let share = percent(event as f64 / calls as f64);
     let phase = trace_report.trace.marks.iter().rfind(|mark| mark.event <= event);
     let phase = phase.map_or(String::new(), |mark| format!(", in the phase {}", mark.name));
-    format!("call {} ({share} of the trace{phase})", count(event))
+    match time_of(trace_report, event) {
+        Some((time, share_of_run)) => {
+            format!("after {time} ({share_of_run} of the run{phase}; call {})", count(event))
+        }
+        None => format!("at call {} ({share} of the trace{phase})", count(event)),
+    }
+}
+
+/// When a call was made, and the share of the recorded run that it is: `358 ms` and `84 %`. `None` where
+/// the trace has no times.
+fn time_of(trace_report: &TraceReport, event: u64) -> Option<(String, String)> {
+    let trace = trace_report.trace;
+    let recorded_ns = Some(trace.recorded_ns).filter(|time_ns| *time_ns > 0)? as f64;
+    let time_ns = trace.time_ns(event)? as f64;
+    Some((nanoseconds(time_ns), percent((time_ns / recorded_ns).min(1.0))))
 }
 
 fn when(trace_report: &TraceReport) -> String {
@@ -95,7 +110,12 @@ fn when(trace_report: &TraceReport) -> String {
             backend.samples.iter().rev().max_by_key(|sample| sample.resident_bytes)?;
         let resident = backend.memory.text(ResidentFigure::Peak)?;
         let (name, event) = (backend.name(), count(sample.event));
-        Some((sample.event as f64, format!("{name} {resident} at call {event}")))
+        let moment = match time_of(trace_report, sample.event) {
+            _ if trace_report.live_peak_event() == Some(sample.event) => "then".to_owned(),
+            Some((time, _)) => format!("after {time}"),
+            None => format!("at call {event}"),
+        };
+        Some((sample.event as f64, format!("{name} {resident} {moment}")))
     };
     let with_memory = trace_report.allocators().filter(|backend| backend.has_memory());
     let peaks: Vec<(f64, String)> = with_memory.filter_map(highest).collect();
@@ -104,7 +124,7 @@ fn when(trace_report: &TraceReport) -> String {
     }
     let live = trace_report.live_peak_event().map_or(String::new(), |event| {
         format!(
-            "The program holds most at {}: {} live. ",
+            "The program holds most {}: {} live. ",
             place(trace_report, event),
             bytes(trace_report.live_peak_bytes)
         )
@@ -121,10 +141,12 @@ fn most_at_peak(trace_report: &TraceReport) -> Option<String> {
     });
     let row = at_peak.max_by_key(|row| row.live_bytes)?;
     let (line, held) = (short_line(&row.site), bytes(row.live_bytes as f64));
-    Some(format!("Of that {line} allocated {held} in {} blocks. ", count(row.live_blocks)))
+    let own = own_line_note(trace_report, &row.site);
+    let own = own.map_or(String::new(), |sentence| format!("{sentence} "));
+    Some(format!("Of that {line} allocated {held} in {} blocks. {own}", count(row.live_blocks)))
 }
 
-/// What a trim returned, and between which figures, where these can be told apart.
+/// What a trim returned, and between which figures, where these differ as text.
 fn trimmed_text(returned_bytes: f64, end: &str, left: &str) -> String {
     match bytes(returned_bytes) {
         _ if returned_bytes <= 0.0 => format!("nothing ({end} stays)"),
@@ -181,7 +203,8 @@ fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
                 None => picture.title.clone(),
             };
             let advice = "A line is where blocks were allocated: look for what still holds them.";
-            let sentences = returnable.into_iter().chain([title]).chain(notes);
+            let own = own_line_notes(trace_report, &lines);
+            let sentences = returnable.into_iter().chain([title]).chain(own).chain(notes);
             let collection = collection_note(trace_report).map(str::to_owned);
             let advice = [advice.to_owned()].into_iter().chain(collection);
             sentences.chain(advice).collect::<Vec<String>>().join(" ")

@@ -5,7 +5,8 @@ use crate::report::chart::retention_table;
 use crate::report::comparison_table::{HEADER, cells_of_trace};
 use crate::report::figures::{
     self, BackendFigures, LatencyDistribution, OPS, PERCENTILES, ResidentFigure, TraceReport,
-    WINDOWS, best_by_class, call_text, percentiles, preemptions, seen_text, worst_windows,
+    WINDOWS, WINDOWS_NOTE, best_by_class, call_text, percentiles, preemptions, seen_text,
+    worst_windows,
 };
 use crate::report::files::PERCENTILES_CSV;
 use crate::report::text::{end_moment, pages_written};
@@ -196,17 +197,15 @@ pub fn machine_noise(trace_report: &TraceReport) -> String {
     };
     let timed = trace_report.backends.iter().filter(|backend| has_calls(&backend.raw));
     let rows: Vec<Vec<String>> = timed.map(row).collect();
-    let worst = WINDOWS.map(|length| format!("worst {length}"));
+    let worst =
+        WINDOWS.map(|length| format!("<abbr title=\"{WINDOWS_NOTE}\">busiest {length}</abbr>"));
     let mut header = vec!["backend", "preemptions", "over 1 ms, one raw replay", "confirmed"];
     header.extend(worst.iter().map(String::as_str));
-    let table = table(
-        "machine-noise",
-        "Machine noise, and the allocator's share of the worst window of the program's own time. \
-         Each call has its own time, at the place where the trace has it; null is what the clock \
-         leaves",
-        &header,
-        &rows,
+    let caption = format!(
+        "Machine noise, and the busiest 1, 10 and 100 ms: {WINDOWS_NOTE}. Each call has its own time, at \
+         the place where the trace has it; null is what the clock leaves"
     );
+    let table = table("machine-noise", &caption, &header, &rows);
     folded("Machine noise", table)
 }
 

@@ -229,6 +229,7 @@ fn manifest(wish: &Wish) -> Manifest {
                 thread_count: wish.threads,
                 threads: made_up_threads::names(),
                 has_pymalloc_calls: None,
+                ..TraceEntry::default()
             })
             .collect(),
         backends: wish

@@ -41,7 +41,10 @@ function timeTicks(from, to) {
   return ticks;
 }
 
-/** Plots are painted when they come near the window: sixty of them are no more work than six. */
+/**
+ * Plots are painted when they come near the window: sixty of them are no more work than six. The others
+ * follow while the page is idle, so that a picture of the whole page has them.
+ */
 const nearWindow = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {
@@ -52,6 +55,34 @@ const nearWindow = new IntersectionObserver(
   },
   { rootMargin: "300px" },
 );
+
+/** The plots that are to be painted, though they are not near the window. */
+const plotsToPaint = new Set();
+let isIdlePaintDue = false;
+
+/** Paints them while nothing else is to be done. Those that are near, or replaced, are no longer due. */
+function paintWhenIdle() {
+  if (isIdlePaintDue || !plotsToPaint.size) return;
+  isIdlePaintDue = true;
+  const later = window.requestIdleCallback ?? ((paint) => setTimeout(() => paint(null), 200));
+  later((deadline) => {
+    isIdlePaintDue = false;
+    for (const plot of plotsToPaint) {
+      plotsToPaint.delete(plot);
+      if (plot.isDue && plot.element.isConnected) plot.paint();
+      if (!deadline || deadline.timeRemaining() < 5) break;
+    }
+    paintWhenIdle();
+  });
+}
+
+/** Paints all at once: before the page is printed. */
+function paintAll() {
+  for (const plot of plotsToPaint) if (plot.isDue && plot.element.isConnected) plot.paint();
+  plotsToPaint.clear();
+}
+
+addEventListener("beforeprint", paintAll);
 
 class Plot {
   /**
@@ -189,6 +220,10 @@ class Plot {
     this.canvas.setAttribute("aria-valuemax", x.to);
     this.isDue = true;
     if (this.isNear) this.paint();
+    else {
+      plotsToPaint.add(this);
+      paintWhenIdle();
+    }
   }
 
   /** Reads the width. All plots of a view are measured before the first is drawn. */

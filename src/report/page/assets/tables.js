@@ -70,7 +70,9 @@ function enhance(table) {
       else Object.assign(state, { column: null, falling: false });
       changed();
     };
-    head.replaceChildren(el("button", { type: "button", onclick: sort }, text));
+    // What the name means stays with it.
+    const title = head.querySelector("abbr")?.title;
+    head.replaceChildren(el("button", { type: "button", title, onclick: sort }, text));
   });
   const find = el("input", {
     type: "search",
