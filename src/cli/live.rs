@@ -11,6 +11,7 @@ mod recorded_threads;
 mod rounds_line;
 mod rows;
 mod sentences;
+mod signed;
 mod tables;
 
 use std::ffi::OsString;

@@ -9,7 +9,8 @@ use anyhow::{Context, bail};
 use tempfile::NamedTempFile;
 
 use super::prediction::Predictions;
-use super::tables::{none, signed, table};
+use super::signed::signed;
+use super::tables::{none, table};
 use crate::bench;
 use crate::cli::terminal::note;
 use crate::live::{Extent, LiveError, LiveProgram, LiveRuns, Tool};

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use super::predicted_time::{Coldness, PredictedExtra, ReplayedTimes, no_difference_text};
+use super::predicted_time::{Coldness, PredictedExtra, ReplayedTimes};
 use super::recorded_threads::RecordedThreads;
 use crate::bench::{self, Progress, RunPlan, Settings, Workloads};
 use crate::cli::end_choice::EndChoice;
@@ -310,11 +310,9 @@ impl Predictions {
                 units::percent(coldness.share())
             );
         }
-        text += &format!(
-            "visits of objects that lie elsewhere are not in it. A difference {} of the program's time \
-             is not predicted\n",
-            no_difference_text()
-        );
+        text += "visits of objects that lie elsewhere are not in it. ± is its known error, in per cent \
+                 of the program's time: a fifth of what the replayed calls take, and 5 or more. A \
+                 smaller difference is not predicted\n";
         text
     }
 }

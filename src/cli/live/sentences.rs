@@ -1,10 +1,10 @@
 //! The conclusion of `heaplay live`: a sentence for each backend against the first, and the lines
 //! that give the program the better ones.
 
-use super::predicted_time::{MODEL_ERROR, no_difference_text};
+use super::predicted_time::{LEAST_ERROR, PredictedShare};
 use super::prediction::Predictions;
 use super::tables::{
-    MOMENTS, Overlap, byte_range, change, comparison, decided, difference, overlap, signed,
+    MOMENTS, Overlap, byte_range, change, comparison, decided, difference, overlap,
 };
 use crate::live::{LiveRuns, Observation, ProgramFailure};
 use crate::report::list;
@@ -73,36 +73,31 @@ fn failure(all: &[LiveRuns]) -> Option<ProgramFailure> {
 /// How a measured time stands to the predicted one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum TimePrediction {
-    /// The difference is that predicted, within the model's error.
+    /// The difference is that predicted, within [`LEAST_ERROR`].
     Right,
-    /// It is not, and the interval reaches within a tenth of the program's time of what was predicted.
-    Off {
-        /// What was predicted, as a share of the program's time under the base.
-        share: f64,
-    },
+    /// It is not, and the interval reaches within the error of what was predicted, or near it.
+    Off(PredictedShare),
     /// Nothing is clear.
     Unknown,
     /// The interval does not reach that far, or the sign is another.
-    Contradicted {
-        /// What was predicted, as a share of the program's time under the base.
-        share: f64,
-    },
+    Contradicted(PredictedShare),
 }
 
-/// Compares a measured difference with a predicted share. A predicted share within the model's error
-/// has no sign.
-fn judge_time(found: &TimeComparison, share: f64) -> TimePrediction {
+/// Compares a measured difference with a predicted share.
+fn judge_time(found: &TimeComparison, predicted: PredictedShare) -> TimePrediction {
     if !found.lower.is_finite() {
         return TimePrediction::Unknown;
     }
-    let has_other_sign = share.abs() >= MODEL_ERROR && found.change.signum() != share.signum();
-    let is_outside = found.lower > share + FAR_SHARE || found.upper < share - FAR_SHARE;
+    let PredictedShare { share, error } = predicted;
+    let far = error.max(FAR_SHARE);
+    let has_other_sign = predicted.has_sign() && found.change.signum() != share.signum();
+    let is_outside = found.lower > share + far || found.upper < share - far;
     if found.is_apart() && (has_other_sign || is_outside) {
-        return TimePrediction::Contradicted { share };
+        return TimePrediction::Contradicted(predicted);
     }
-    match (found.change - share).abs() <= MODEL_ERROR {
+    match (found.change - share).abs() <= LEAST_ERROR {
         true => TimePrediction::Right,
-        false => TimePrediction::Off { share },
+        false => TimePrediction::Off(predicted),
     }
 }
 
@@ -115,15 +110,7 @@ fn time_prediction(
     let found = comparison(all, at)?;
     let extra = predictions.extra(&all[0].candidate.name, &all[at].candidate.name)?;
     let base_ns = stats::median(&all[0].figures(|run| run.processor_ns() as f64))?;
-    Some(judge_time(&found, extra.sum_ns() / base_ns.max(1.0)))
-}
-
-/// A share that was predicted: `−29 %`, or `within ±5 %`.
-fn share_text(share: f64) -> String {
-    match share.abs() >= MODEL_ERROR {
-        true => format!("{} %", signed(share * 100.0)),
-        false => no_difference_text(),
-    }
+    Some(judge_time(&found, extra.share_of(base_ns)))
 }
 
 /// For which backends the measured time contradicts the predicted one, and the likely causes; empty
@@ -192,11 +179,11 @@ fn sentence(
 /// Whether the time is as predicted, what was predicted where it is not, or why nothing was.
 fn time_prediction_text(all: &[LiveRuns], at: usize, predictions: &Predictions) -> String {
     match time_prediction(all, at, predictions) {
-        Some(TimePrediction::Contradicted { share }) => {
-            format!(", which contradicts the prediction ({})", share_text(share))
+        Some(TimePrediction::Contradicted(predicted)) => {
+            format!(", which contradicts the prediction ({predicted})")
         }
         Some(TimePrediction::Right) => " as predicted".to_owned(),
-        Some(TimePrediction::Off { share }) => format!(" ({} predicted)", share_text(share)),
+        Some(TimePrediction::Off(predicted)) => format!(" ({predicted} predicted)"),
         None if predictions.threads().may_contend => {
             ", not predicted: several threads allocate".to_owned()
         }
@@ -302,23 +289,36 @@ mod tests {
 
     #[test]
     fn a_measured_time_contradicts_a_prediction_of_another_sign_or_far_from_it() {
-        let wrong = |share| TimePrediction::Contradicted { share };
+        let predicted = |share| PredictedShare { share, error: LEAST_ERROR };
+        let judge = |found, share| judge_time(found, predicted(share));
+        let wrong = |share| TimePrediction::Contradicted(predicted(share));
+        let off = |share| TimePrediction::Off(predicted(share));
         let slower = found(0.48, 0.40, 0.55, Decision::Slower);
-        assert_eq!(judge_time(&slower, -0.29), wrong(-0.29));
-        assert_eq!(judge_time(&slower, 0.44), TimePrediction::Right);
-        assert_eq!(judge_time(&slower, 0.35), TimePrediction::Off { share: 0.35 });
-        assert_eq!(judge_time(&slower, 0.29), wrong(0.29));
+        assert_eq!(judge(&slower, -0.29), wrong(-0.29));
+        assert_eq!(judge(&slower, 0.44), TimePrediction::Right);
+        assert_eq!(judge(&slower, 0.35), off(0.35));
+        assert_eq!(judge(&slower, 0.29), wrong(0.29));
         // Nothing was predicted, and the interval is far from that.
-        assert_eq!(judge_time(&slower, 0.03), wrong(0.03));
+        assert_eq!(judge(&slower, 0.03), wrong(0.03));
         let little = found(0.05, 0.02, 0.08, Decision::Slower);
-        assert_eq!(judge_time(&little, 0.03), TimePrediction::Right);
-        assert_eq!(judge_time(&little, -0.03), TimePrediction::Off { share: -0.03 });
-        assert_eq!(judge_time(&little, -0.11), wrong(-0.11));
+        assert_eq!(judge(&little, 0.03), TimePrediction::Right);
+        assert_eq!(judge(&little, -0.03), off(-0.03));
+        assert_eq!(judge(&little, -0.11), wrong(-0.11));
         // What is not decided contradicts nothing.
         let open = found(0.3, -0.1, 0.8, Decision::Open);
-        assert_eq!(judge_time(&open, -0.29), TimePrediction::Off { share: -0.29 });
+        assert_eq!(judge(&open, -0.29), off(-0.29));
         let few = found(0.3, f64::NEG_INFINITY, f64::INFINITY, Decision::Open);
-        assert_eq!(judge_time(&few, -0.29), TimePrediction::Unknown);
-        assert_eq!((share_text(-0.29), share_text(0.03)), ("−29 %".into(), "within ±5 %".into()));
+        assert_eq!(judge(&few, -0.29), TimePrediction::Unknown);
+    }
+
+    #[test]
+    fn a_prediction_of_little_certainty_is_contradicted_by_less() {
+        let faster = found(-0.33, -0.34, -0.32, Decision::Faster);
+        let of_calls = PredictedShare { share: -0.5, error: 0.18 };
+        assert_eq!(judge_time(&faster, of_calls), TimePrediction::Off(of_calls));
+        // Within its error it has no sign that another could contradict.
+        let slower = found(0.03, 0.02, 0.04, Decision::Slower);
+        let unclear = PredictedShare { share: -0.066, error: 0.09 };
+        assert_eq!(judge_time(&slower, unclear), TimePrediction::Off(unclear));
     }
 }

@@ -3,8 +3,9 @@
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use super::predicted_time::{PredictedExtra, no_difference_text};
+use super::predicted_time::PredictedExtra;
 use super::prediction::{Prediction, Predictions};
+use super::signed::{signed, signed_time};
 use crate::live::{LiveRuns, Observation, compare};
 use crate::stats::{Decision, TimeComparison};
 use crate::{stats, units};
@@ -256,20 +257,14 @@ pub fn decided(comparison: &TimeComparison) -> String {
     }
 }
 
-/// A predicted difference as a share of the base's processor time: `+11 % (+120 ms)`. One below the
-/// model's error is no difference.
+/// A predicted difference as a share of the base's processor time: `+11 % ±5 (+120 ms)`.
 fn predicted_change(extra: PredictedExtra, base: &LiveRuns) -> String {
     let base_ns = stats::median(&base.figures(|run| run.processor_ns() as f64)).unwrap_or(1.0);
-    match extra.share_beyond_error(base_ns) {
-        Some(share) => format!("{} % ({})", signed(share * 100.0), signed_time(extra.sum_ns())),
-        None => no_difference_text(),
+    let predicted = extra.share_of(base_ns);
+    match predicted.has_sign() {
+        true => format!("{predicted} ({})", signed_time(extra.sum_ns())),
+        false => predicted.to_string(),
     }
-}
-
-/// `+1.2 ms`.
-fn signed_time(ns: f64) -> String {
-    let sign = if ns < 0.0 { "−" } else { "+" };
-    format!("{sign}{}", units::nanoseconds(ns.abs()))
 }
 
 /// The parts of the predicted processor time, against the first backend. The sum has the calls
@@ -300,11 +295,6 @@ fn predicted_parts(all: &[LiveRuns], predictions: &Predictions) -> Option<Table>
         ]);
     }
     Some(table)
-}
-
-pub(super) fn signed(value: f64) -> String {
-    let sign = if value < 0.0 { "−" } else { "+" };
-    format!("{sign}{}", units::figure(value.abs()))
 }
 
 /// `43 MiB`, or `43 MiB–45 MiB` where the ends read differently.
