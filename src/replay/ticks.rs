@@ -278,10 +278,16 @@ mod tests {
             });
             over.store(true, Ordering::Relaxed);
             assert!(right, "{tries:?}");
-            // Outside a segment nothing is subtracted.
-            let mut probe = Ticks::new(&clock, 1);
-            let (reported, wall, _) = call(&mut probe, &clock, |wall, _| wall > 3_000_000);
-            assert!(reported >= wall - 1e3, "{reported} reported of {wall}");
+            // Outside a segment nothing is subtracted. The thread may be preempted between the probe's
+            // reading and the wall's, so that one of several tries has to be right.
+            let mut tries = Vec::new();
+            let right = (0..50).any(|_| {
+                let mut probe = Ticks::new(&clock, 1);
+                let (reported, wall, _) = call(&mut probe, &clock, |wall, _| wall > 3_000_000);
+                tries.push(format!("{reported} reported of {wall}"));
+                reported >= wall - 1e3
+            });
+            assert!(right, "{tries:?}");
         });
         // A call is charged with its own wait: no switch was involuntary.
         let before = ThreadTimes { ticks: 0, processor_ns: 0, switches: 5 };
