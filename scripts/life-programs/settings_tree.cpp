@@ -1,4 +1,4 @@
-// C++: a tree of settings by shared pointers, read, copied where it changes and printed; older ones are freed.
+// C++: a tree of settings by shared pointers, read, copied where it changes, printed; older ones are freed.
 #include <cstdio>
 #include <deque>
 #include <memory>
