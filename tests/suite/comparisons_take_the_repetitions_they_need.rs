@@ -97,8 +97,8 @@ fn without_a_budget_there_is_nothing_further() {
     assert_eq!((fixed.manifest.time_budget, totals(&fixed, "malloc").len()), (None, 3));
     for (arguments, reason) in [
         (["-r", "3", "--budget", "9"].as_slice(), "cannot be used with"),
-        (["--budget", "soon"].as_slice(), "expected seconds, such as 60 or 60s"),
-        (["--budget=-1"].as_slice(), "expected seconds, such as 60 or 60s"),
+        (["--budget", "soon"].as_slice(), "expected seconds up to 604800, such as 60 or 60s"),
+        (["--budget=-1"].as_slice(), "expected seconds up to 604800, such as 60 or 60s"),
     ] {
         let output = expect(2, heaplay().arg("run").arg(&csv).args(arguments));
         assert!(output.contains(reason), "{output}");
