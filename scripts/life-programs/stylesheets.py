@@ -1,7 +1,7 @@
 """lxml: documents are made into others by a stylesheet, checked by a path and counted; few stay."""
 from lxml import etree
 
-SHEET = etree.XSLT(etree.XML("""
+TO_PAGE = etree.XSLT(etree.XML("""
 <xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">
   <xsl:template match="/orders">
     <html><body><xsl:apply-templates select="order[@total &gt; 40]"/></body></html>
@@ -23,7 +23,7 @@ for day in range(30):
                         for at in range(number % 5 + 1))
         orders.append('<order number="%d-%d" total="%d">%s</order>' % (day, number, number * 13 % 200, lines))
     document = etree.fromstring("<orders>%s</orders>" % "".join(orders))
-    page = SHEET(document)
+    page = TO_PAGE(document)
     items += len(page.xpath("//li[contains(., 'article 1')]"))
     if day % 5 == 0:
         held.append(page)
