@@ -129,18 +129,28 @@ fn page_retention_and_slow_calls_have_the_same_lines_in_parts() {
             assert!(moment != Moment::End || (of("late.py:9") && of("")), "{backend} {moment:?}");
         }
     }
-    // Each slow call has the line of its block, and each stall is a slow call.
-    for run in both("latency", &["-b", &stalls, "--no-floor", "--passes", "latency"]) {
-        for call in &run.slow_calls {
-            assert_eq!(call.site, trace.line_of[call.event as usize], "{call:?}");
+    // Each slow call has the line of its block, and each stall is a slow call. With one repetition on a
+    // machine that is shared, a stall may be missed; one of several runs has to have each.
+    let mut missed = [trace.mallocs.clone(), trace.mallocs.clone()];
+    for attempt in 0..3 {
+        let name = format!("latency-{attempt}");
+        let runs = both(&name, &["-b", &stalls, "--no-floor", "--passes", "latency"]);
+        for (run, missed) in runs.iter().zip(&mut missed) {
+            for call in &run.slow_calls {
+                assert_eq!(call.site, trace.line_of[call.event as usize], "{call:?}");
+            }
+            missed.retain(|event| {
+                let is_it = |call: &heaplay::results::SlowCall| {
+                    call.backend == stalls && call.event == *event && call.op.name() == "malloc"
+                };
+                !run.slow_calls.iter().any(is_it)
+            });
         }
-        for event in &trace.mallocs {
-            let is_it = |call: &&heaplay::results::SlowCall| {
-                call.backend == stalls && call.event == *event && call.op.name() == "malloc"
-            };
-            assert!(run.slow_calls.iter().any(|call| is_it(&call)), "{event}");
+        if missed.iter().all(Vec::is_empty) {
+            return;
         }
     }
+    panic!("stalls that no run has, in parts and whole: {missed:?}");
 }
 
 /// What lies in a folder and the folders in it, in bytes; files may vanish meanwhile.
