@@ -1,6 +1,6 @@
 //! Which of the program's own lines calls a line of a library that an answer names.
 
-use super::figures::TraceReport;
+use super::figures::{CHAIN_SEPARATOR, TraceReport};
 use super::text::{list, short_line};
 use crate::results::LibraryLineEntry;
 
@@ -37,7 +37,7 @@ pub fn own_line_note(trace_report: &TraceReport, line: &str) -> Option<String> {
 
 fn called_by(line: &str, entry: &LibraryLineEntry) -> Option<String> {
     // A site with its callers is long, and its first frame says which line it is.
-    let first = line.split(" < ").next().unwrap_or(line);
+    let first = line.split(CHAIN_SEPARATOR).next().unwrap_or(line);
     let (line, caller) = (short_line(first), short_line(&entry.caller));
     match (entry.callers, entry.caller.is_empty()) {
         (0, _) => None,
