@@ -13,6 +13,7 @@ use super::load::named_threads;
 use super::numbers::whole;
 use super::tables::{percent, table};
 use super::terminal::{note, print};
+use crate::cpython::CollectorRecord;
 use crate::program::ProgramError;
 use crate::report::{self, AgeBar, AgeCurve, LiveSegment, SizeBar, TraceShape, TraceThreads};
 use crate::results::EndPoint;
@@ -253,6 +254,9 @@ fn tables(
     if counts.last_request_nanoseconds > 0 {
         text += &format!("  recorded over {:.3} s\n", counts.last_request_nanoseconds as f64 / 1e9);
     }
+    if let Some(collector) = reader.process().collector {
+        text += &collector_line(&collector);
+    }
     text.push('\n');
     if !marks.is_empty() {
         let rows = marks.iter().map(|(event, name)| vec![name.clone(), event.to_string()]);
@@ -266,6 +270,20 @@ fn tables(
     text += &types(counts);
     text += &lines(counts, &reader.process().functions, sites);
     text
+}
+
+/// What the garbage collector of the recorded interpreter visited.
+fn collector_line(collector: &CollectorRecord) -> String {
+    let CollectorRecord { middle, oldest } = *collector;
+    format!(
+        "  the garbage collector visited {} older objects: {} in {} collections of the middle generation, \
+         {} in {} full ones\n",
+        collector.objects(),
+        middle.objects,
+        middle.collections,
+        oldest.objects,
+        oldest.collections,
+    )
 }
 
 /// The arenas of the recorded interpreter, and how many of them are not aligned to pools.

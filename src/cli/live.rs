@@ -7,6 +7,7 @@
 mod instructions;
 mod predicted_time;
 mod prediction;
+mod recorded_collector;
 mod recorded_threads;
 mod rounds_line;
 mod rows;

@@ -16,7 +16,8 @@ const POINTS_LIMIT: usize = 512;
 pub fn process_entry(header: &Header, process: &ProcessRecord, end: u64) -> Option<ProcessEntry> {
     let until = process.memory.partition_point(|sample| sample.event <= end);
     let memory = points(&process.memory[..until])?;
-    Some(ProcessEntry { own_backend: own_backend(&header.facts).unwrap_or_default(), memory })
+    let own_backend = own_backend(&header.facts).unwrap_or_default();
+    Some(ProcessEntry { own_backend, memory, collector: process.collector })
 }
 
 /// Nanoseconds before a reading of the images in which they may have grown, at most. The recorder

@@ -6,8 +6,9 @@
 //! it puts hooks (`hooks.rs`) in the place of CPython's three allocation domains (`placement.rs`),
 //! and records the C library's functions, which this library exports (`native.rs`). Both write to the
 //! raw log (`stream.rs`; the layout is in `rawlog.rs`), and on request the allocating line or module
-//! (`sites.rs`, through `python.rs`, `modules.rs` and `unwind.rs`). `memory.rs` adds what the process holds,
-//! and `ending.rs` the moment at which the process begins to end.
+//! (`sites.rs`, through `python.rs`, `modules.rs` and `unwind.rs`). `memory.rs` adds what the process
+//! holds, `collector.rs` what the garbage collector visits, and `ending.rs` the moment at which the
+//! process begins to end.
 //!
 //! The order comes in one variable, `HEAPLAY_RECORD` (`order.rs`). This variable and `LD_PRELOAD`
 //! stay set, so Python programs that the program starts are recorded, too.
@@ -22,6 +23,7 @@
 
 mod allocator;
 mod arenas;
+mod collector;
 mod ending;
 mod entry;
 mod hooks;

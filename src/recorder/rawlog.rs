@@ -311,6 +311,29 @@ pub mod request {
     pub const FINALISATION: u64 = 3;
     /// `main` has returned, or the program calls `exit`; the word is 1.
     pub const EXIT: u64 = 4;
+    /// The collector of a Python has visited objects of a generation; the word is of
+    /// [`super::collections`].
+    pub const COLLECTIONS: u64 = 5;
+}
+
+/// Bits of the objects, and of the collections above them, in the word of [`collections`].
+const OBJECT_BITS: u32 = 44;
+const COLLECTION_BITS: u32 = 16;
+
+/// The word of `request::COLLECTIONS`: a generation, how many collections of it there were, and how many
+/// objects they visited.
+pub const fn collections(generation: u64, count: u64, objects: u64) -> u64 {
+    const MOST_COLLECTIONS: u64 = (1 << COLLECTION_BITS) - 1;
+    const MOST_OBJECTS: u64 = (1 << OBJECT_BITS) - 1;
+    let count = if count < MOST_COLLECTIONS { count } else { MOST_COLLECTIONS };
+    let objects = if objects < MOST_OBJECTS { objects } else { MOST_OBJECTS };
+    generation << (OBJECT_BITS + COLLECTION_BITS) | count << OBJECT_BITS | objects
+}
+
+/// The parts of the word of [`collections`], in that order.
+pub const fn collections_of(word: u64) -> (u64, u64, u64) {
+    let count = word >> OBJECT_BITS & ((1 << COLLECTION_BITS) - 1);
+    (word >> (OBJECT_BITS + COLLECTION_BITS), count, word & ((1 << OBJECT_BITS) - 1))
 }
 
 /// Bits of a size in a call's word; a `WIDE` word stands before a call of a larger size.

@@ -15,13 +15,14 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use crate::collector::{Collections, Collector};
 use crate::interpreters::Interpreters;
 use crate::order::{MARK_BYTES, Order, RecordingLimits};
 use crate::placement;
 use crate::rawlog::{
     BLOCK_BYTES, BLOCK_UNITS, Control, HEADER_BYTES, IS_WIDE, MAGIC, PAD, SHORT_SIZE_BITS, STAMP,
-    ShortBase, TAIL_BYTES, UNIT_BYTES, VERSION, arena, call, control, end, field, fits, flag,
-    limit, start, tag, text, word,
+    ShortBase, TAIL_BYTES, UNIT_BYTES, VERSION, arena, call, collections, control, end, field,
+    fits, flag, limit, request, start, tag, text, word,
 };
 use crate::shared::ProcessState;
 use crate::system::{self, monotonic_ns, preserving_errno};
@@ -70,6 +71,7 @@ pub struct Stream {
     /// Whether a call of the only thread needs no word before it.
     is_plain: bool,
     interpreters: Option<Interpreters>,
+    collector: Option<Collector>,
     state: StreamState,
     limits: RecordingLimits,
     /// What started the recording, one of [`start`], and nanoseconds from the start of the process.
@@ -106,6 +108,7 @@ static STREAM: ProcessState<Stream> = ProcessState::new(Stream {
     has_interpreters: false,
     is_plain: false,
     interpreters: None,
+    collector: None,
     state: StreamState::Off,
     limits: RecordingLimits::NONE,
     begun: (start::FIRST, 0),
@@ -509,6 +512,15 @@ impl Stream {
         self.pair(Control::Arena, arena(is_birth, size), base);
     }
 
+    /// Writes what the collector of a Python has visited since the last time.
+    fn collections(&mut self) {
+        let news = self.collector.as_mut().and_then(Collector::news);
+        for Collections { generation, count, objects } in news.into_iter().flatten() {
+            let word = collections(generation, count, objects);
+            self.pair(Control::Request, request::COLLECTIONS, word);
+        }
+    }
+
     /// Writes a control word and the word that follows it.
     pub fn pair(&mut self, kind: Control, payload: u64, second: u64) {
         if self.note(control(kind, payload)) {
@@ -575,6 +587,9 @@ impl Stream {
             if may_sample && memory::is_due(now) {
                 memory::sample(self, now, false);
             }
+            if may_sample {
+                self.collections();
+            }
             true
         })
     }
@@ -625,6 +640,7 @@ impl Stream {
             let limits = core::mem::replace(&mut self.limits, RecordingLimits::NONE);
             // SAFETY: the caller holds the lock, or is the only thread.
             unsafe { sites::get() }.write_modules(self);
+            self.collections();
             memory::look_at_live_blocks(self);
             memory::sample(self, monotonic_ns().wrapping_sub(self.start_ns), true);
             self.limits = limits;
@@ -867,6 +883,7 @@ pub fn prepare(order: &Order<'_>, version: &[u8]) {
     // Most calls of a Python are of obj. Another process has the C library's calls only.
     stream.short_tag = tag::MALLOC + if version.is_empty() { hooks::LIBC } else { hooks::OBJ };
     stream.interpreters = Interpreters::find(version);
+    stream.collector = Collector::find(version);
     (stream.thread, stream.site, stream.interpreter, stream.has_interpreters) = (1, 0, 0, false);
     stream.begun = (start::FIRST, 0);
     stream.born_ns = monotonic_ns();

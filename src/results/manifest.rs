@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{CellKey, Pass};
 use super::shard::Shard;
 use super::time_evidence::ComparedBackends;
+use crate::cpython::CollectorRecord;
 
 /// Version of the folder's layout. A reader takes this one and [`OLDEST_FORMAT`], and refuses
 /// others.
@@ -112,6 +113,9 @@ pub struct ProcessEntry {
     pub own_backend: String,
     /// Resident memory of its heap over time, in order.
     pub memory: Vec<ProcessMemory>,
+    /// What its garbage collector visited; `None` where the trace does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector: Option<CollectorRecord>,
 }
 
 /// The heap of a recorded process at one moment.

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cpython::CollectorRecord;
+
 /// A thread of the recorded process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadRecord {
@@ -146,6 +148,10 @@ pub struct ProcessRecord {
     /// limit of the recording), or the trace does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndMoment>,
+    /// What the garbage collector visited; `None` where the trace does not say, as for a process without
+    /// a collector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector: Option<CollectorRecord>,
     /// The function that a line is part of, by `file:line`. Empty where the trace does not say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub functions: BTreeMap<String, String>,
@@ -162,6 +168,7 @@ impl ProcessRecord {
         requests: Vec::new(),
         present: Vec::new(),
         end: None,
+        collector: None,
         functions: BTreeMap::new(),
     };
 

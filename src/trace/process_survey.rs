@@ -9,6 +9,7 @@ use super::process::{
     ProcessRecord, ThreadRecord,
 };
 use super::raw_items::{self, LogMemory};
+use crate::cpython::{CollectorRecord, GenerationRecord};
 
 /// Samples of memory that a trace holds, at most.
 const SAMPLES_LIMIT: usize = 4096;
@@ -34,6 +35,7 @@ pub(super) struct ProcessSurvey {
     requests: Vec<(u64, u32, AllocatorRequest)>,
     present: Vec<PresentBytes>,
     end: Option<EndMoment>,
+    collector: Option<CollectorRecord>,
     /// Live blocks outside of pools, rounded as the C library's malloc rounds; bytes.
     outside_bytes: u64,
     /// Live blocks of mem and obj that fit a pool, rounded as well; bytes.
@@ -127,6 +129,18 @@ impl ProcessSurvey {
         self.end.get_or_insert(EndMoment { event, cause });
     }
 
+    /// Takes collections of a generation.
+    pub fn collections(&mut self, generation: u64, record: GenerationRecord) {
+        let known = self.collector.get_or_insert_default();
+        let sum = match generation {
+            1 => &mut known.middle,
+            2 => &mut known.oldest,
+            _ => return,
+        };
+        sum.collections = sum.collections.saturating_add(record.collections);
+        sum.objects = sum.objects.saturating_add(record.objects);
+    }
+
     /// Takes a request to the allocator.
     pub fn request(&mut self, event: u64, thread: u32, request: AllocatorRequest) {
         if self.requests.len() < REQUESTS_LIMIT {
@@ -177,8 +191,14 @@ impl ProcessSurvey {
             }
             is_same
         });
-        let (requests, end) = (requests.collect(), self.end);
-        let memory = survey.memory;
-        ProcessRecord { threads, memory, requests, present, end, ..ProcessRecord::NONE }
+        ProcessRecord {
+            threads,
+            memory: survey.memory,
+            requests: requests.collect(),
+            present,
+            end: self.end,
+            collector: self.collector,
+            ..ProcessRecord::NONE
+        }
     }
 }

@@ -193,6 +193,7 @@ impl Survey {
                     process.present(event, bytes);
                 }
             }
+            Aside::Collections { generation, record } => process.collections(generation, record),
             Aside::End(cause) => process.end_of_process(event, cause),
             Aside::Mark(name) => {
                 self.marks_made += 1;

@@ -15,6 +15,7 @@ use super::process::{AllocatorRequest, EndCause};
 use super::raw_words::layout::{self, Control, ShortBase, ShortCall, field, request, tag};
 use super::raw_words::{LogUnits, Piece, Pieces, number};
 use super::symbols::Symbols;
+use crate::cpython::GenerationRecord;
 
 /// Frames of a site that are read, at most. The recorder writes fewer.
 const SITE_FRAMES_LIMIT: usize = 64;
@@ -43,6 +44,8 @@ pub(super) enum Aside {
     Memory(LogMemory),
     /// The program asks something of its allocator.
     Request { thread: u32, request: AllocatorRequest },
+    /// The garbage collector visited objects of a generation.
+    Collections { generation: u64, record: GenerationRecord },
     /// The process begins to end.
     End(EndCause),
     /// Resident bytes of a large block.
@@ -344,6 +347,11 @@ impl Items {
                     },
                     request::FINALISATION => return Ok(Some(Aside::End(EndCause::Finalisation))),
                     request::EXIT => return Ok(Some(Aside::End(EndCause::Exit))),
+                    request::COLLECTIONS => {
+                        let (generation, collections, objects) = layout::collections_of(value);
+                        let record = GenerationRecord { collections, objects };
+                        return Ok(Some(Aside::Collections { generation, record }));
+                    }
                     _ => return Ok(None),
                 };
                 Aside::Request { thread: self.key, request }

@@ -107,7 +107,8 @@ fn visit() -> Option<&'static Visit> {
         let point = |(event, heap_bytes)| ProcessMemory { event, heap_bytes, besides_bytes: 0 };
         let memory = PROCESS.map(point).to_vec();
         let own_backend = "malloc".to_owned();
-        run.manifest.traces[0].process = Some(ProcessEntry { own_backend, memory });
+        run.manifest.traces[0].process =
+            Some(ProcessEntry { own_backend, memory, collector: None });
         let folder = scratch("explored");
         let _ = std::fs::remove_dir_all(&folder);
         run.save(&folder).expect("saved");

@@ -380,10 +380,13 @@ fn threads_that_allocate_at_once_have_no_predicted_time() {
         "{text}"
     );
     assert!(text.contains(", not predicted: several threads allocate"), "{text}");
-    assert!(!text.contains("by part") && !text.contains("predicted time has"), "{text}");
+    assert!(!text.contains("by part") && !text.contains("predicted time is"), "{text}");
     let text = predicted(&[]);
     assert!(!text.contains("no time is predicted"), "{text}");
-    assert!(text.contains("by part") && text.contains("predicted time has the start"), "{text}");
+    assert!(
+        text.contains("by part") && text.contains("predicted time is that of the start"),
+        "{text}"
+    );
 }
 
 /// A library whose constructor works for a while makes each start longer by that, and the prediction

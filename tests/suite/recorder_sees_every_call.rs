@@ -884,6 +884,66 @@ more = bytearray(76543)
     }
 }
 
+/// Makes cyclic garbage and long-lived objects, and counts by `gc.callbacks` what the collector has in the
+/// lists that it is about to visit. It ends before the interpreter finalises itself, which collects
+/// without calling back.
+const COLLECTED: &str = r#"
+import gc, os
+collections, objects = [0, 0, 0], [0, 0, 0]
+def count(phase, info):
+    if phase == "start":
+        generation = info["generation"]
+        collections[generation] += 1
+        objects[generation] += sum(len(gc.get_objects(young)) for young in range(generation + 1))
+gc.collect()
+# What one collection before this line visited, at most: a middle one a dozen of young ones.
+most = [12 * gc.get_threshold()[0], len(gc.get_objects())]
+gc.callbacks.append(count)
+class Node:
+    def __init__(self, depth):
+        self.children = [Node(depth - 1) for _ in range(6)] if depth else []
+        self.itself = self
+held = []
+for n in range(5):
+    Node(4)
+    held.append(Node(5))
+gc.collect(); gc.collect(1); gc.collect()
+gc.callbacks.clear()
+print(*collections[1:], *objects[1:], *most, flush=True)
+after = [str(n) for n in range(1000)]
+os._exit(0)
+"#;
+
+/// The recording has the collections, and what they visit, as the interpreter's own callbacks count them.
+/// The callbacks do not see the collections of the start, and count the lists that `get_objects` makes.
+#[test]
+fn visits_are_those_the_collector_makes() {
+    for (minor, python) in interpreters::find() {
+        let place = Workplace::new(&python);
+        let output = place.record(&[], COLLECTED);
+        assert!(output.status.success(), "3.{minor}: {}", errors(&output));
+        let mut reader = trace::open(&place.path("app.trace")).unwrap();
+        while reader.next_row().unwrap().is_some() {}
+        let Some(record) = reader.process().collector else {
+            assert!(minor < 8, "3.{minor} has a collector that is known");
+            continue;
+        };
+        let counted: Vec<u64> = String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .map(|number| number.parse().unwrap())
+            .collect();
+        let recorded = [record.middle, record.oldest];
+        let recorded = recorded.map(|generation| [generation.collections, generation.objects]);
+        for (at, recorded) in recorded.into_iter().enumerate() {
+            let (of_start, all) = (recorded[0] - counted[at], recorded[1] as f64);
+            assert!(of_start <= 5, "3.{minor}: {recorded:?} and {counted:?}");
+            let least = 0.99 * counted[2 + at] as f64;
+            let most = 1.01 * counted[2 + at] as f64 + (of_start * counted[4 + at]) as f64;
+            assert!((least..=most).contains(&all), "3.{minor}: {recorded:?} and {counted:?}");
+        }
+    }
+}
+
 /// Each limit ends or starts the recording. The trace has the limit and its call, and the program
 /// runs on.
 #[test]

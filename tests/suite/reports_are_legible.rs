@@ -281,7 +281,7 @@ fn an_allocator_that_failed_is_no_choice_and_is_named() {
 fn a_choice_stands_beside_what_the_program_has_today() {
     let backends = ["malloc", "pymalloc", "jemalloc"];
     let wish = Wish { backends: &backends, samples: 200, ..Wish::default() };
-    let own = |spec: &str| ProcessEntry { own_backend: spec.into(), memory: vec![] };
+    let own = |spec: &str| ProcessEntry { own_backend: spec.into(), ..ProcessEntry::default() };
     let mut run = made_up_runs::run(&wish);
     assert!(!summary(&run).contains("as recorded"), "not known, so not reported");
     run.manifest.traces[0].process = Some(own("pymalloc@3.12"));

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use heaplay::cpython::{CollectorRecord, GenerationRecord};
 use heaplay::trace::{
     self, AllocatorEvent, AllocatorRequest, Columns, Domain, EndCause, EndMoment, Header,
     MemoryParts, MemorySample, Op, PresentBytes, ProcessRecord, Row, SIZE_LIMIT_BYTES, SiteId,
@@ -386,6 +387,10 @@ fn what_is_known_of_the_process_is_read_back() {
             ],
             present: vec![PresentBytes { event: 0, bytes: 4096 }],
             end: Some(EndMoment { event: 1, cause: EndCause::Finalisation }),
+            collector: Some(CollectorRecord {
+                middle: GenerationRecord { collections: 3, objects: 7_000 },
+                oldest: GenerationRecord { collections: 1, objects: 1 << 40 },
+            }),
             functions: [("a.py:1".to_owned(), "A.load".to_owned())].into(),
         },
     };

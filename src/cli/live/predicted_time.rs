@@ -1,6 +1,6 @@
-//! The model of a program's processor time under another backend: the start, and the calls between warm
-//! and cold caches. Each part is measured apart from the program's runs. Nothing in it is fitted to a
-//! program.
+//! The model of a program's processor time under another backend: the start, the calls between warm and
+//! cold caches, and the walks of the garbage collector. Each part is measured apart from the program's
+//! runs. Nothing in it is fitted to a program.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use crate::stats;
 /// (docs/method/life.md).
 pub const LEAST_ERROR: f64 = 0.05;
 
-/// The known error of a predicted difference, as a share of what the replayed calls take under the slower
-/// of the two backends (docs/method/life.md). A program that does little but allocate is predicted less
-/// well than one that does other work, too. Chosen on 30 programs, and fixed before those that test it
-/// were written.
-const ERROR_OF_CALLS: f64 = 0.2;
+/// The known error of a predicted difference, as a share of what the replayed calls and the walks of the
+/// collector take under the slower of the two backends (docs/method/life.md). A program that does little
+/// but allocate is predicted less well than one that does other work, too. Chosen on 30 programs, and fixed
+/// before those that test it were written.
+const ERROR_OF_REPLAY: f64 = 0.2;
 
 /// What the replays of a recording on a backend took, and the program's start under it.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,16 @@ pub struct ReplayedTimes {
     pub touch_ns: Vec<f64>,
     /// The same with other code between two calls. That code's own time is in it.
     pub cold_ns: Vec<f64>,
+    /// Processor time of a visit in a walk over live objects, ns, by repetition; empty where the
+    /// collector of the program visits so little that it was not measured.
+    pub visit_ns: Vec<f64>,
+}
+
+impl ReplayedTimes {
+    /// What so many steps of the collector take, ns; `None` where a step was not measured.
+    pub fn walks_ns(&self, collector_steps: u64) -> Option<f64> {
+        Some(stats::median(&self.visit_ns)? * collector_steps as f64)
+    }
 }
 
 /// By how much more processor time a program is predicted to need than under the base, ns.
@@ -41,8 +51,10 @@ pub struct PredictedExtra {
     pub cold_calls_ns: f64,
     /// How near the program is to the second.
     pub coldness: Coldness,
-    /// What the calls take with warm caches under the slower of the two backends, ns.
-    pub slower_calls_ns: f64,
+    /// In the walks of the garbage collector; `None` where they are no part of the prediction.
+    pub collector_ns: Option<f64>,
+    /// What the calls with warm caches and the walks take under the slower of the two backends, ns.
+    pub slower_ns: f64,
 }
 
 /// A predicted difference of processor time, as a share of the program's under the base.
@@ -83,12 +95,14 @@ pub struct Coldness(f64);
 
 impl Coldness {
     /// Of a program that was measured under `base` and replayed on it; `None` without a run or a replay.
-    pub fn of(base: &LiveRuns, replayed: &ReplayedTimes) -> Option<Coldness> {
+    /// The walks of the collector are no work between two calls: they come all at once.
+    pub fn of(base: &LiveRuns, replayed: &ReplayedTimes, collector_steps: u64) -> Option<Coldness> {
         let whole_ns = stats::median(&base.figures(|run| run.processor_ns() as f64))?;
         let start_ns = replayed.start_ns.unwrap_or(0.0);
+        let walks_ns = replayed.walks_ns(collector_steps).unwrap_or(0.0);
         let warm_ns = stats::median(&replayed.touch_ns)?;
         let other_code_ns = stats::median(&replayed.cold_ns)? - warm_ns;
-        Some(Coldness::of_work(whole_ns - start_ns - warm_ns, other_code_ns))
+        Some(Coldness::of_work(whole_ns - start_ns - walks_ns - warm_ns, other_code_ns))
     }
 
     /// From the program's own work and the other code's, ns over the same number of calls.
@@ -104,35 +118,44 @@ impl Coldness {
 }
 
 impl PredictedExtra {
-    /// From the replays on the base and on another backend; `None` without both.
+    /// From the replays on the base and on another backend; `None` without both. `collector_steps` are
+    /// the steps of the collector from one object to the next.
     pub fn of(
         base: &ReplayedTimes,
         own: &ReplayedTimes,
         coldness: Coldness,
+        collector_steps: u64,
     ) -> Option<PredictedExtra> {
         let difference = |calls_ns: fn(&ReplayedTimes) -> &[f64]| {
             Some(stats::median(calls_ns(own))? - stats::median(calls_ns(base))?)
         };
-        let slower_calls_ns = stats::median(&own.touch_ns)?.max(stats::median(&base.touch_ns)?);
+        let [base_walks_ns, own_walks_ns] =
+            [base, own].map(|times| times.walks_ns(collector_steps));
+        let replayed_ns = |times: &ReplayedTimes, walks_ns: Option<f64>| {
+            Some(stats::median(&times.touch_ns)? + walks_ns.unwrap_or(0.0))
+        };
+        let slower_ns = replayed_ns(base, base_walks_ns)?.max(replayed_ns(own, own_walks_ns)?);
         Some(PredictedExtra {
             start_ns: own.start_ns.zip(base.start_ns).map(|(own, base)| own - base),
             warm_calls_ns: difference(|times| &times.touch_ns)?,
             cold_calls_ns: difference(|times| &times.cold_ns)?,
             coldness,
-            slower_calls_ns,
+            collector_ns: own_walks_ns.zip(base_walks_ns).map(|(own, base)| own - base),
+            slower_ns,
         })
     }
 
     /// All parts, with the calls between the two replays.
     pub fn sum_ns(&self) -> f64 {
         let between_ns = (self.cold_calls_ns - self.warm_calls_ns) * self.coldness.share();
-        self.start_ns.unwrap_or(0.0) + self.warm_calls_ns + between_ns
+        let beside_calls_ns = self.start_ns.unwrap_or(0.0) + self.collector_ns.unwrap_or(0.0);
+        beside_calls_ns + self.warm_calls_ns + between_ns
     }
 
     /// The sum as a share of the program's processor time under the base, `base_ns`, with its error.
     pub fn share_of(&self, base_ns: f64) -> PredictedShare {
         let base_ns = base_ns.max(1.0);
-        let error = (ERROR_OF_CALLS * self.slower_calls_ns / base_ns).max(LEAST_ERROR);
+        let error = (ERROR_OF_REPLAY * self.slower_ns / base_ns).max(LEAST_ERROR);
         PredictedShare { share: self.sum_ns() / base_ns, error }
     }
 }
@@ -143,7 +166,14 @@ mod tests {
 
     fn extra(start_ns: Option<f64>, warm_calls_ns: f64, cold_calls_ns: f64) -> PredictedExtra {
         let coldness = Coldness(0.5);
-        PredictedExtra { start_ns, warm_calls_ns, cold_calls_ns, coldness, slower_calls_ns: 200e6 }
+        PredictedExtra {
+            start_ns,
+            warm_calls_ns,
+            cold_calls_ns,
+            coldness,
+            collector_ns: None,
+            slower_ns: 200e6,
+        }
     }
 
     #[test]
@@ -152,6 +182,24 @@ mod tests {
         assert_eq!(share(extra(None, 40e6, 58e6)), 0.049);
         assert_eq!(share(extra(Some(20e6), 20e6, 40e6)), 0.05);
         assert_eq!(share(extra(Some(50e6), -200e6, -120e6)), -0.11);
+    }
+
+    #[test]
+    fn the_walks_of_the_collector_cost_what_a_visit_costs() {
+        let replayed = |touch_ns, visit_ns: &[f64]| ReplayedTimes {
+            start_ns: None,
+            touch_ns: vec![touch_ns],
+            cold_ns: vec![touch_ns],
+            visit_ns: visit_ns.to_vec(),
+        };
+        let coldness = Coldness(0.5);
+        let of = |base, own| PredictedExtra::of(&base, &own, coldness, 1_000_000).unwrap();
+        let found = of(replayed(100e6, &[20.0, 22.0, 30.0]), replayed(110e6, &[60.0, 62.0, 64.0]));
+        assert_eq!((found.collector_ns, found.sum_ns()), (Some(40e6), 50e6));
+        // The error is a fifth of all that is predicted: the calls and the walks of the slower one.
+        assert_eq!(found.slower_ns, 172e6);
+        let found = of(replayed(100e6, &[]), replayed(110e6, &[]));
+        assert_eq!((found.collector_ns, found.sum_ns(), found.slower_ns), (None, 10e6, 110e6));
     }
 
     #[test]

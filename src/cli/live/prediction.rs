@@ -2,7 +2,7 @@
 //!
 //! Memory: the replay's resident memory, and what the process holds besides its heap (data of loaded
 //! files, stacks, own mappings). Processor time: the start of the program with the backend's library,
-//! and the calls of the trace (`predicted_time.rs`).
+//! the calls of the trace, and the walks of the garbage collector (`predicted_time.rs`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use super::predicted_time::{Coldness, PredictedExtra, ReplayedTimes};
+use super::recorded_collector::RecordedCollector;
 use super::recorded_threads::RecordedThreads;
 use crate::bench::{self, Progress, RunPlan, Settings, Workloads};
 use crate::cli::end_choice::EndChoice;
@@ -48,6 +49,7 @@ pub struct Predictions {
     constant: Option<Constant>,
     /// The program's, under the first backend.
     coldness: Option<Coldness>,
+    collector: RecordedCollector,
     threads: RecordedThreads,
 }
 
@@ -100,9 +102,13 @@ pub fn predict(
     let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
     let calls = workload.program.outline().calls;
     let threads = RecordedThreads::of(workload);
+    let collector = RecordedCollector::of(workload, all.first());
     let mut passes = vec![Pass::Footprint];
     if !threads.may_contend {
         passes.extend([Pass::Touch, Pass::Cold]);
+        if collector.steps() > 0 {
+            passes.push(Pass::Traversal);
+        }
     }
     let plan = RunPlan {
         traces: workloads.traces(),
@@ -139,6 +145,7 @@ pub fn predict(
                 start_ns: None,
                 touch_ns: values(Metric::FirstTouchNanoseconds),
                 cold_ns: values(Metric::ColdNanoseconds),
+                visit_ns: values(Metric::TraversalNanoseconds),
             },
             instructions: values(Metric::Instructions).first().copied(),
         })
@@ -165,9 +172,10 @@ pub fn predict(
         }
     }
     let coldness = all.first().and_then(|base| {
-        Coldness::of(base, &by_backend.get(&base.candidate.name)?.as_ref().ok()?.times)
+        let replayed = by_backend.get(&base.candidate.name)?.as_ref().ok()?;
+        Coldness::of(base, &replayed.times, collector.steps())
     });
-    Ok(Predictions { by_backend, constant, coldness, threads })
+    Ok(Predictions { by_backend, constant, coldness, collector, threads })
 }
 
 /// The progress of the replays, without what a run notes about its machine.
@@ -257,6 +265,12 @@ impl Predictions {
         self.by_backend.get(backend)?.as_ref().ok()
     }
 
+    /// What the walks of the collector are predicted to take under a backend, ns; `None` where they are no
+    /// part of the prediction.
+    pub fn walks_ns(&self, backend: &str) -> Option<f64> {
+        self.of(backend)?.times.walks_ns(self.collector.steps())
+    }
+
     /// The threads of the recording.
     pub fn threads(&self) -> RecordedThreads {
         self.threads
@@ -268,7 +282,8 @@ impl Predictions {
         if self.threads.may_contend {
             return None;
         }
-        PredictedExtra::of(&self.of(base)?.times, &self.of(backend)?.times, self.coldness?)
+        let steps = self.collector.steps();
+        PredictedExtra::of(&self.of(base)?.times, &self.of(backend)?.times, self.coldness?, steps)
     }
 
     /// What a reader of the predictions has to know.
@@ -304,15 +319,17 @@ impl Predictions {
         }
         if let Some(coldness) = self.coldness {
             text += &format!(
-                "predicted time has the start and the calls, {} of the way from warm to cold caches: the \
-                 square of the share that the program's own work between two calls is of the other \
-                 code's in the cold replay, at most 1\n",
+                "predicted time is that of the start, the calls and the garbage collector. Calls are \
+                 replayed with nothing between them (warm caches), and with other code between them \
+                 (cold caches). \
+                 The more this program does between its calls, the nearer it is to the second: {}\n",
                 units::percent(coldness.share())
             );
         }
-        text += "visits of objects that lie elsewhere are not in it. ± is its known error, in per cent \
-                 of the program's time: a fifth of what the replayed calls take, and 5 or more. A \
-                 smaller difference is not predicted\n";
+        text += &self.collector.note();
+        text += "other walks of the program through its objects are not in it. ± is its known error, in per \
+                 cent of the program's time: a fifth of what the replay takes, and 5 or more. A smaller \
+                 difference is not predicted\n";
         text
     }
 }

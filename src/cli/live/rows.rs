@@ -14,10 +14,11 @@ use crate::stats;
 /// The columns. A row with an empty mark has the whole run: memory at its end. A row with a mark has
 /// the figures until then, and no peak. The rows of the round `predicted` have the memory that is
 /// predicted, its least, then its most. Their processor time is that of the replayed calls, with warm
-/// caches, then with cold ones and the other code's own time. A row of the round `start` has the
-/// processor time of a start, user and system together. The rows of the rounds `instructions`, `start
-/// instructions` and `predicted instructions` have a count in the last column: of a run, of its start,
-/// and of the replayed calls.
+/// caches, then with cold ones and the other code's own time. A row of the round `predicted collector` has
+/// the processor time of the garbage collector's walks, where they are predicted. A row of the round
+/// `start` has the processor time of a start, user and system together. The rows of the rounds
+/// `instructions`, `start instructions` and `predicted instructions` have a count in the last column: of
+/// a run, of its start, and of the replayed calls.
 fn columns() -> [&'static str; 10] {
     [
         "backend",
@@ -68,6 +69,11 @@ impl Rows {
                 let [peak, end] = [bytes(predicted.peak_bytes), bytes(predicted.end_bytes)];
                 let figures = [calls_ns, None, None, None, peak, end, None];
                 self.row(&runs.candidate.name, "predicted", "", &figures)?;
+            }
+            if let Some(walks_ns) = predictions.walks_ns(&runs.candidate.name) {
+                let mut figures = [None; 7];
+                figures[0] = Some(walks_ns as u64);
+                self.row(&runs.candidate.name, "predicted collector", "", &figures)?;
             }
         }
         self.0.flush().context("the CSV")

@@ -1,7 +1,7 @@
 //! The conclusion of `heaplay live`: a sentence for each backend against the first, and the lines
 //! that give the program the better ones.
 
-use super::predicted_time::{LEAST_ERROR, PredictedShare};
+use super::predicted_time::PredictedShare;
 use super::prediction::Predictions;
 use super::tables::{
     MOMENTS, Overlap, byte_range, change, comparison, decided, difference, overlap,
@@ -73,9 +73,9 @@ fn failure(all: &[LiveRuns]) -> Option<ProgramFailure> {
 /// How a measured time stands to the predicted one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum TimePrediction {
-    /// The difference is that predicted, within [`LEAST_ERROR`].
+    /// The difference is that predicted, within the error that is shown with it.
     Right,
-    /// It is not, and the interval reaches within the error of what was predicted, or near it.
+    /// It is not, and the interval reaches within that error, or near it.
     Off(PredictedShare),
     /// Nothing is clear.
     Unknown,
@@ -88,14 +88,16 @@ fn judge_time(found: &TimeComparison, predicted: PredictedShare) -> TimePredicti
     if !found.lower.is_finite() {
         return TimePrediction::Unknown;
     }
-    let PredictedShare { share, error } = predicted;
+    // What is shown is compared: without a sign that is no difference.
+    let share = if predicted.has_sign() { predicted.share } else { 0.0 };
+    let error = predicted.error;
     let far = error.max(FAR_SHARE);
     let has_other_sign = predicted.has_sign() && found.change.signum() != share.signum();
     let is_outside = found.lower > share + far || found.upper < share - far;
     if found.is_apart() && (has_other_sign || is_outside) {
         return TimePrediction::Contradicted(predicted);
     }
-    match (found.change - share).abs() <= LEAST_ERROR {
+    match (found.change - share).abs() <= error {
         true => TimePrediction::Right,
         false => TimePrediction::Off(predicted),
     }
@@ -191,16 +193,20 @@ fn time_prediction_text(all: &[LiveRuns], at: usize, predictions: &Predictions) 
     }
 }
 
-/// ` as predicted`, or what was predicted.
+/// ` as predicted`, with the range where it is wide, or what was predicted.
 fn prediction_text(range: [f64; 2], values: &[f64]) -> String {
-    let Some((difference, share)) = difference(range, values) else { return String::new() };
-    let is_small =
-        |bytes: f64, share: f64| bytes.abs() <= SMALL_BYTES || share.abs() <= RIGHT_SHARE;
-    // A range of a factor of two says little.
-    let is_wide = range[1] > 2.0 * range[0].max(1.0) && range[1] - range[0] > 2.0 * SMALL_BYTES;
-    let is_right = is_small(difference, share) && overlap(range, values) != Overlap::Partial;
-    if is_right && !is_wide {
-        return " as predicted".to_owned();
+    let (Some((least, most)), Some(middle)) = (stats::range(values), stats::median(values)) else {
+        return String::new();
+    };
+    let tolerance_bytes = SMALL_BYTES.max(RIGHT_SHARE * middle);
+    let is_within = least >= range[0] - tolerance_bytes && most <= range[1] + tolerance_bytes;
+    if is_within || overlap(range, values) == Overlap::Whole {
+        // A range of a factor of two says little.
+        let is_wide = range[1] > 2.0 * range[0].max(1.0) && range[1] - range[0] > 2.0 * SMALL_BYTES;
+        return match is_wide {
+            true => format!(" as predicted ({})", byte_range(&range)),
+            false => " as predicted".to_owned(),
+        };
     }
     format!(" ({} predicted)", byte_range(&range))
 }
@@ -281,6 +287,7 @@ fn differences(all: &[LiveRuns]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::predicted_time::LEAST_ERROR;
     use super::*;
 
     fn found(change: f64, lower: f64, upper: f64, decision: Decision) -> TimeComparison {
@@ -302,7 +309,9 @@ mod tests {
         assert_eq!(judge(&slower, 0.03), wrong(0.03));
         let little = found(0.05, 0.02, 0.08, Decision::Slower);
         assert_eq!(judge(&little, 0.03), TimePrediction::Right);
-        assert_eq!(judge(&little, -0.03), off(-0.03));
+        // Shown as no difference: `within ±5 %`.
+        assert_eq!(judge(&little, -0.03), TimePrediction::Right);
+        assert_eq!(judge(&little, 0.12), off(0.12));
         assert_eq!(judge(&little, -0.11), wrong(-0.11));
         // What is not decided contradicts nothing.
         let open = found(0.3, -0.1, 0.8, Decision::Open);
@@ -312,13 +321,29 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_as_predicted_within_a_tolerance_and_a_wide_range_is_shown() {
+        let mib = |number: f64| number * SMALL_BYTES;
+        let text = |range: [f64; 2], values: [f64; 3]| {
+            prediction_text(range.map(mib), &values.map(mib)).replace('\u{a0}', " ")
+        };
+        assert_eq!(text([149.0, 149.0], [148.9, 149.3, 151.0]), " as predicted");
+        assert_eq!(text([153.0, 164.0], [164.0, 164.2, 164.4]), " as predicted");
+        assert_eq!(text([4.0, 149.0], [148.8, 149.0, 149.1]), " as predicted (4.0 MiB–149 MiB)");
+        assert_eq!(text([4.0, 5.0], [2.0, 4.5, 8.0]), " as predicted");
+        assert_eq!(text([4.0, 20.0], [18.0, 22.0, 24.0]), " (4.0 MiB–20 MiB predicted)");
+        assert_eq!(text([4.0, 4.0], [8.0, 8.0, 8.0]), " (4.0 MiB predicted)");
+    }
+
+    #[test]
     fn a_prediction_of_little_certainty_is_contradicted_by_less() {
         let faster = found(-0.33, -0.34, -0.32, Decision::Faster);
-        let of_calls = PredictedShare { share: -0.5, error: 0.18 };
-        assert_eq!(judge_time(&faster, of_calls), TimePrediction::Off(of_calls));
-        // Within its error it has no sign that another could contradict.
+        let of_calls = |error| PredictedShare { share: -0.5, error };
+        assert_eq!(judge_time(&faster, of_calls(0.18)), TimePrediction::Right);
+        let shown = of_calls(0.165);
+        assert_eq!(judge_time(&faster, shown), TimePrediction::Off(shown));
+        // Within its error it has no sign that another could contradict, and any small one is as shown.
         let slower = found(0.03, 0.02, 0.04, Decision::Slower);
         let unclear = PredictedShare { share: -0.066, error: 0.09 };
-        assert_eq!(judge_time(&slower, unclear), TimePrediction::Off(unclear));
+        assert_eq!(judge_time(&slower, unclear), TimePrediction::Right);
     }
 }

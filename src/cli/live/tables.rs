@@ -277,6 +277,7 @@ fn predicted_parts(all: &[LiveRuns], predictions: &Predictions) -> Option<Table>
         "start",
         "calls, warm caches",
         "calls, cold caches",
+        "collector",
         "sum",
         "of its time",
     ]);
@@ -290,6 +291,7 @@ fn predicted_parts(all: &[LiveRuns], predictions: &Predictions) -> Option<Table>
             part(extra.and_then(|extra| extra.start_ns)),
             part(extra.map(|extra| extra.warm_calls_ns)),
             part(extra.map(|extra| extra.cold_calls_ns)),
+            part(extra.and_then(|extra| extra.collector_ns)),
             part(extra.map(|extra| extra.sum_ns())),
             share.unwrap_or_else(none),
         ]);
