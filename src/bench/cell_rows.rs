@@ -91,6 +91,10 @@ impl<'a> CellRows<'a> {
         {
             self.put(Scope::All, metric, spent_ns as f64 / found.visits as f64);
         }
+        if let Some(walk) = found.collector {
+            let step_ns = walk.walks_ns as f64 / walk.steps.max(1) as f64;
+            self.put(Scope::All, Metric::CollectorStepNanoseconds, step_ns);
+        }
         let metrics = [Metric::TraversalLines, Metric::TraversalPages, Metric::TraversalHugePages];
         for (metric, count) in metrics.into_iter().zip(found.distinct) {
             self.count(metric, count);

@@ -4,6 +4,10 @@
 //! by pointers inside the blocks, and the chain is walked. A kind is a type where the trace names
 //! types, else a size. So a garbage collector walks its list of objects, and a program a list of
 //! records. The walk depends on each load, as theirs does.
+//!
+//! CPython's collector walks objects of all kinds in one list. So all blocks that may be its objects are
+//! chained once more, whatever their kind: where an allocator places what was born together side by side,
+//! that walk is much cheaper than one along a single kind.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -16,6 +20,7 @@ use super::threads::{RecordedOrder, ThreadCounts};
 use super::usage::{processor_ns, processor_pair_ns};
 use crate::backends::Backend;
 use crate::program::{Action, Feed, Program};
+use crate::trace::Domain;
 
 /// Moments at which blocks are walked; the last is the end of the trace.
 const MOMENTS: u64 = 24;
@@ -47,8 +52,19 @@ pub struct TraversalResult {
     /// Steps to the next object by distance: to the same or an adjacent cache line, within the page,
     /// within the huge page, farther.
     pub steps: [u64; 4],
+    /// The walk of CPython's collector; `None` for a program without its objects.
+    pub collector: Option<CollectorWalk>,
     /// The threads that made the calls.
     pub threads: ThreadCounts,
+}
+
+/// Walks along one chain of all blocks that may be objects of CPython's collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectorWalk {
+    /// Steps to the next object.
+    pub steps: u64,
+    /// Processor time of the walks, ns, first births first.
+    pub walks_ns: u64,
 }
 
 /// A live block.
@@ -58,6 +74,20 @@ struct Place {
     birth: u64,
     /// The number of its type and 2^40, or its size; 0 for none that is walked.
     kind: u64,
+    /// Whether CPython's collector may have it in its list.
+    may_be_collected: bool,
+}
+
+/// Whether a block may be an object of CPython's collector, with the collector's header: it is of the
+/// domain obj, a multiple of a pointer, and small enough for a pool. That takes the tables of dictionaries,
+/// which the collector reads, too, and one in eight strings.
+fn may_be_collected(domain: Domain, size: usize) -> bool {
+    /// Bytes of the smallest object that refers to another: the header, a count, a type, a reference.
+    const LEAST_OBJECT_BYTES: usize = 40;
+    /// The most that comes from a pool.
+    const POOLED_LIMIT_BYTES: usize = 512;
+    let is_sized = (LEAST_OBJECT_BYTES..=POOLED_LIMIT_BYTES).contains(&size);
+    domain == Domain::Obj && is_sized && size.is_multiple_of(LEAST_BYTES)
 }
 
 /// Follows where the blocks are.
@@ -82,7 +112,13 @@ impl Probe for Places<'_> {
             0 => done.size as u64,
             kind => kind + (1 << 40),
         };
-        *place = Place { address: done.new as usize, birth: done.index as u64, kind };
+        let domain = self.program.instructions()[at].domain();
+        *place = Place {
+            address: done.new as usize,
+            birth: done.index as u64,
+            kind,
+            may_be_collected: may_be_collected(domain, done.size),
+        };
     }
 }
 
@@ -150,17 +186,29 @@ impl Walker {
             self.look_at(&chain);
             for direction in 0..2 {
                 await_time_slice()?;
-                let head = link(&chain);
-                let began = processor_ns();
-                for _ in 0..WALKS {
-                    std::hint::black_box(visit(head));
-                }
-                let spent_ns = (processor_ns() - began).saturating_sub(self.pair_ns);
-                self.found.walks_ns[direction] += spent_ns;
+                self.found.walks_ns[direction] += self.time(&chain);
                 chain.reverse();
             }
         }
+        let collected = collected(by_slot);
+        if collected.len() >= LEAST_BLOCKS {
+            await_time_slice()?;
+            let walks_ns = self.time(&collected);
+            let walk = self.found.collector.get_or_insert_default();
+            walk.steps += (collected.len() * WALKS) as u64;
+            walk.walks_ns += walks_ns;
+        }
         Ok(())
+    }
+
+    /// Walks a chain. Returns the processor time of all walks, ns.
+    fn time(&self, chain: &[usize]) -> u64 {
+        let head = link(chain);
+        let began = processor_ns();
+        for _ in 0..WALKS {
+            std::hint::black_box(visit(head));
+        }
+        (processor_ns() - began).saturating_sub(self.pair_ns)
     }
 
     /// Counts where the objects of a chain lie.
@@ -207,6 +255,15 @@ fn chains(by_slot: &[Place]) -> Vec<Vec<usize>> {
     kinds.into_iter().map(in_order).collect()
 }
 
+/// The addresses of all blocks that may be objects of CPython's collector, in the order of their births.
+fn collected(by_slot: &[Place]) -> Vec<usize> {
+    let objects = by_slot.iter().filter(|place| place.may_be_collected);
+    let mut objects: Vec<(u64, usize)> =
+        objects.map(|place| (place.birth, place.address)).collect();
+    objects.sort_unstable();
+    objects.into_iter().map(|(_, address)| address).collect()
+}
+
 /// Writes into each block the address of the next; the first block.
 #[expect(unsafe_code, reason = "the blocks are linked in place, as a program links its objects")]
 fn link(chain: &[usize]) -> *mut c_void {
@@ -247,13 +304,31 @@ mod tests {
 
     #[test]
     fn kinds_with_most_blocks_are_walked_in_the_order_of_birth() {
-        let place = |kind, birth| Place { address: birth as usize * 64, birth, kind };
+        let place = |kind, birth| Place {
+            address: birth as usize * 64,
+            birth,
+            kind,
+            may_be_collected: kind != 9,
+        };
         let mut places: Vec<Place> = (0..600).map(|at| place(1 + at % 2, 1000 - at)).collect();
         places.extend((0..100).map(|at| place(9, at)));
         places.push(Place::default());
         let found = chains(&places);
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [300, 300]);
         assert!(found.iter().all(|chain| chain.is_sorted()));
+        // One chain has all objects of the collector.
+        let chain = collected(&places);
+        assert!(chain.len() == 600 && chain.is_sorted());
+    }
+
+    #[test]
+    fn objects_of_the_collector_are_known_by_domain_and_size() {
+        let of = |domain, size| may_be_collected(domain, size);
+        // A list, a dictionary and a tuple of one, with the header.
+        assert!(of(Domain::Obj, 56) && of(Domain::Obj, 64) && of(Domain::Obj, 48));
+        // An integer, a float, a string of three, a block of no pool, the items of a list.
+        assert!(!of(Domain::Obj, 28) && !of(Domain::Obj, 24) && !of(Domain::Obj, 52));
+        assert!(!of(Domain::Obj, 520) && !of(Domain::Mem, 56) && !of(Domain::Libc, 64));
     }
 
     #[test]

@@ -27,15 +27,15 @@ pub struct ReplayedTimes {
     pub touch_ns: Vec<f64>,
     /// The same with other code between two calls. That code's own time is in it.
     pub cold_ns: Vec<f64>,
-    /// Processor time of a visit in a walk over live objects, ns, by repetition; empty where the
+    /// Processor time of a step of the collector to its next object, ns, by repetition; empty where the
     /// collector of the program visits so little that it was not measured.
-    pub visit_ns: Vec<f64>,
+    pub step_ns: Vec<f64>,
 }
 
 impl ReplayedTimes {
     /// What so many steps of the collector take, ns; `None` where a step was not measured.
     pub fn walks_ns(&self, collector_steps: u64) -> Option<f64> {
-        Some(stats::median(&self.visit_ns)? * collector_steps as f64)
+        Some(stats::median(&self.step_ns)? * collector_steps as f64)
     }
 }
 
@@ -185,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn the_walks_of_the_collector_cost_what_a_visit_costs() {
-        let replayed = |touch_ns, visit_ns: &[f64]| ReplayedTimes {
+    fn the_walks_of_the_collector_cost_what_their_steps_cost() {
+        let replayed = |touch_ns, step_ns: &[f64]| ReplayedTimes {
             start_ns: None,
             touch_ns: vec![touch_ns],
             cold_ns: vec![touch_ns],
-            visit_ns: visit_ns.to_vec(),
+            step_ns: step_ns.to_vec(),
         };
         let coldness = Coldness(0.5);
         let of = |base, own| PredictedExtra::of(&base, &own, coldness, 1_000_000).unwrap();

@@ -145,7 +145,7 @@ pub fn predict(
                 start_ns: None,
                 touch_ns: values(Metric::FirstTouchNanoseconds),
                 cold_ns: values(Metric::ColdNanoseconds),
-                visit_ns: values(Metric::TraversalNanoseconds),
+                step_ns: values(Metric::CollectorStepNanoseconds),
             },
             instructions: values(Metric::Instructions).first().copied(),
         })

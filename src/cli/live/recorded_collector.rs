@@ -5,7 +5,7 @@ use crate::cpython::CollectorRecord;
 use crate::live::LiveRuns;
 use crate::{stats, units};
 
-/// A step of the collector's walks that would be expensive, ns. Allocators that were measured have 3 to 122.
+/// A step of the collector's walks that would be expensive, ns. It is more than any that was measured.
 const EXPENSIVE_STEP_NS: f64 = 100.0;
 /// Where all steps together would be less of the program's time than this, they are not measured.
 const SMALL_SHARE: f64 = 0.01;
@@ -57,7 +57,7 @@ impl RecordedCollector {
             ),
             RecordedCollector::Walks(record) => format!(
                 "the garbage collector visits {} older objects, in {} full collections and {} of the middle \
-                 generation; a step of its walks costs what a visit of the traversal pass costs\n",
+                 generation; what a step of its walks costs is measured by the traversal pass\n",
                 units::count(record.objects()),
                 units::count(record.oldest.collections),
                 units::count(record.middle.collections),
