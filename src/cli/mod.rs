@@ -27,6 +27,7 @@ mod load;
 mod manual;
 mod measure_args;
 mod merge;
+mod near_path;
 mod numbers;
 mod plan;
 mod preload;
