@@ -55,7 +55,8 @@ pub struct LiveArgs {
     #[arg(long, value_name = "TRACE")]
     trace: Option<PathBuf>,
     /// Wall time for the rounds, in seconds: they end earlier when each comparison is decided. The
-    /// first three are always run
+    /// first three are always run. The run that is not measured, the count of instructions and the
+    /// replay of --trace are beside it
     #[arg(
         long,
         value_name = "SECONDS",
