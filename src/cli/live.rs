@@ -254,7 +254,10 @@ impl LiveArgs {
             note("interrupted: the tables have the rounds so far");
             return Exit::Interrupted.into();
         }
-        let has_failed = !refused.is_empty() || all.iter().any(|runs| runs.failure.is_some());
+        let has_failed = |runs: &LiveRuns| {
+            runs.failure.is_some() || runs.runs.iter().any(|run| run.failure().is_some())
+        };
+        let has_failed = !refused.is_empty() || all.iter().any(has_failed);
         if has_failed { Exit::NoResult.into() } else { Exit::Fine.into() }
     }
 
