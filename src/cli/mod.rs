@@ -19,6 +19,7 @@ mod error_chain;
 mod exit;
 mod export;
 mod generate;
+mod given_program;
 mod import;
 mod inspect;
 mod interrupt;
