@@ -11,6 +11,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -21,7 +22,7 @@ use super::allocator::{Allocator, Domains};
 use super::arena_report;
 use super::backend::{Backend, ThreadUse, Trim, Varies};
 use super::calls::{c_aligned, c_table};
-use super::elf;
+use super::elf::Machine;
 use super::error::BackendError;
 use super::jemalloc_arenas::{self, MallctlFn, Slabs};
 use super::loader;
@@ -328,6 +329,17 @@ fn not_loaded(spec: &BackendSpec, path: &str, error: &libloading::Error) -> Back
     unavailable(spec, format!("it cannot be loaded: {reported}{hint}; {next}"))
 }
 
+/// Checks the files of the libraries that a spec names by their paths. Nothing is loaded.
+///
+/// # Errors
+/// The first path at which there is no library of this machine.
+pub fn look_at_libraries(spec: &BackendSpec) -> Result<(), BackendError> {
+    for layer in spec.layers().filter(|layer| layer.is_library()) {
+        layer.path().map(|path| look_at(layer, path)).transpose()?;
+    }
+    Ok(())
+}
+
 /// Checks the file before the loader does, whose messages do not name the kind of file.
 ///
 /// # Errors
@@ -336,19 +348,27 @@ fn look_at(spec: &BackendSpec, path: &str) -> Result<Option<PathBuf>, BackendErr
     if !path.contains('/') {
         return Ok(None);
     }
-    let header = elf::header(Path::new(path));
-    let header = header.map_err(|error| unavailable(spec, format!("{error}; check the path")))?;
-    if !elf::is_elf(&header) {
-        return Err(unavailable(
-            spec,
-            "it is no shared library (not an ELF file); check the path".to_owned(),
-        ));
-    }
-    if let Some([found, own]) = elf::other_architecture(&header) {
-        let reason = format!("wrong architecture: it is for {found}, this program for {own}");
-        return Err(unavailable(spec, reason));
-    }
-    Ok(Some(fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path))))
+    let file = Path::new(path);
+    let found = match Machine::of(file) {
+        _ if file.is_dir() => "a folder".to_owned(),
+        _ if file.exists() && !file.is_file() => "no regular file".to_owned(),
+        Ok(machine) => match (machine, Machine::own()) {
+            (None, _) => "a file that is none (not an ELF file)".to_owned(),
+            (Some(found), Some(own)) if found != own => {
+                format!("one for {}, and this heaplay is for {}", found.name(), own.name())
+            }
+            _ => return Ok(Some(fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path)))),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => "no such file".to_owned(),
+        Err(error) => format!("a file that cannot be read ({error})"),
+    };
+    Err(unavailable(
+        spec,
+        format!(
+            "expected a shared library at {path}, found {found}; check the path, or choose one of \
+             `heaplay backends`"
+        ),
+    ))
 }
 
 /// Finds the library's calls besides the four.

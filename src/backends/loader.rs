@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::elf;
+use super::elf::Machine;
 use super::error::BackendError;
 use crate::environment::LD_LIBRARY_PATH;
 use crate::spec::{BackendSpec, did_you_mean};
@@ -108,10 +108,9 @@ impl Installed {
             let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix(".so"));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
+        let own = Machine::own();
         let is_library = |path: &Path| {
-            elf::header(path).is_ok_and(|header| {
-                elf::is_elf(&header) && elf::other_architecture(&header).is_none()
-            })
+            Machine::of(path).is_ok_and(|machine| machine.is_some() && machine == own)
         };
         let mut files: BTreeMap<PathBuf, &Path> = BTreeMap::new();
         // In the order of their names, so that of two links to one file the shorter counts.
@@ -163,7 +162,7 @@ mod tests {
     /// A folder with files that are libraries of this machine, and links to them.
     fn folder(files: &[&str], links: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let head = elf::header(Path::new("/proc/self/exe")).unwrap();
+        let head = &fs::read("/proc/self/exe").unwrap()[..64];
         for file in files {
             fs::write(folder.path().join(file), head).unwrap();
         }

@@ -59,6 +59,7 @@ pub use arena_report::ArenaMemory;
 pub use backend::{Backend, Counter, PoolFigure, ThreadUse, Trim, Varies};
 pub use embedded::{Embedded, register};
 pub use error::BackendError;
+pub use library::look_at_libraries;
 pub use list::BACKENDS;
 pub use loader::with_installed_library;
 pub use malloc::version as libc_version;

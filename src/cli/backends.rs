@@ -22,7 +22,7 @@ impl BackendsArgs {
     /// When the name is no backend, or stdout cannot be written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let text = match &self.name {
-            Some(name) => backends::describe(&specs::read(name)?)?,
+            Some(name) => backends::describe(&specs::read_known(name)?)?,
             None => list(version),
         };
         anstream::stdout().lock().write_all(text.as_bytes())?;

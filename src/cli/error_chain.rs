@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::exit::Exit;
+use super::near_path;
 use super::terminal::note;
 
 /// The exit code of a verb that ended so. An error is printed with its causes.
@@ -17,9 +18,14 @@ pub(super) fn exit_code(result: anyhow::Result<ExitCode>) -> ExitCode {
     }
 }
 
+/// The error and its causes, and the near name of a path that is not there.
+pub(super) fn chain(error: &anyhow::Error) -> String {
+    causes(error) + &near_path::suggestion(error)
+}
+
 /// The error and its causes, outermost first. Where an error quotes its cause in its own sentence,
 /// the cause is not repeated. Where a cause begins with the same path, the path is not repeated.
-pub(super) fn chain(error: &anyhow::Error) -> String {
+fn causes(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
         "" => cause,
         text if text.contains(&cause) => text.to_owned(),

@@ -68,7 +68,8 @@ impl Exit {
             Exit::NoResult => {
                 "A backend gave no result: it is not on this machine, crashed, broke a rule, or exceeded \
                  a limit. The results of the others are there. `run`, `sweep`, `scale`, \
-                 `verify`, `whatif` and `live` end so."
+                 `verify`, `whatif` and `live` end so. `live` also ends so where a run of the \
+                 program failed: its figures are those of a program that fails."
             }
             Exit::Retry => {
                 "The machine could not do it now: the disk is full, or memory, processes or files \

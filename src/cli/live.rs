@@ -56,7 +56,8 @@ pub struct LiveArgs {
     #[arg(long, value_name = "TRACE")]
     trace: Option<PathBuf>,
     /// Wall time for the rounds, in seconds: they end earlier when each comparison is decided. The
-    /// first three are always run
+    /// first three are always run. The run that is not measured, the count of instructions and the
+    /// replay of --trace are beside it
     #[arg(
         long,
         value_name = "SECONDS",
@@ -254,7 +255,10 @@ impl LiveArgs {
             note("interrupted: the tables have the rounds so far");
             return Exit::Interrupted.into();
         }
-        let has_failed = !refused.is_empty() || all.iter().any(|runs| runs.failure.is_some());
+        let has_failed = |runs: &LiveRuns| {
+            runs.failure.is_some() || runs.runs.iter().any(|run| run.failure().is_some())
+        };
+        let has_failed = !refused.is_empty() || all.iter().any(has_failed);
         if has_failed { Exit::NoResult.into() } else { Exit::Fine.into() }
     }
 

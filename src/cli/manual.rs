@@ -23,7 +23,8 @@ impl ManArgs {
     /// # Errors
     /// When the folder cannot be written.
     pub fn run<C: CommandFactory>(self) -> anyhow::Result<ExitCode> {
-        let context = || format!("{}: cannot be written", self.folder.display());
+        let context =
+            || format!("{}: expected a folder that may be written", self.folder.display());
         fs::create_dir_all(&self.folder).with_context(context)?;
         clap_mangen::generate_to(C::command(), &self.folder).with_context(context)?;
         note(format!("{}: see `man -l {0}/heaplay.1`", self.folder.display()));

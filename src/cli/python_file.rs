@@ -18,12 +18,15 @@ impl InterpreterArgs {
     /// The program and its arguments, with the interpreter in front where one is needed.
     pub fn with_interpreter(&self, program: Vec<OsString>) -> Vec<OsString> {
         let Some(python) = &self.python else { return program };
-        let needs_one = program
-            .first()
-            .is_some_and(|first| first == "-m" || first == "-c" || is_python_file(first));
+        let needs_one = program.first().is_some_and(|first| needs_interpreter(first));
         let front = needs_one.then(|| python.clone().into_os_string());
         front.into_iter().chain(program).collect()
     }
+}
+
+/// Whether a program that begins so is one of an interpreter.
+pub fn needs_interpreter(first: &OsStr) -> bool {
+    first == "-m" || first == "-c" || is_python_file(first)
 }
 
 /// The trace of a program that was given no name: `app.trace` for `python app.py`, in the current

@@ -107,11 +107,19 @@ impl RecordArgs {
     /// When the recording cannot be made.
     pub fn run(mut self) -> anyhow::Result<ExitCode> {
         self.program = self.interpreter.with_interpreter(self.program);
+        // A program that is not there is reported before its trace is named.
+        let program = match self.program.is_empty() {
+            true => None,
+            false => match self.resolve() {
+                Ok(program) => Some(program),
+                Err(error) => return cannot_start(error),
+            },
+        };
         if self.output == Path::new(NAMED_FOR_PROGRAM) {
             self.output = python_file::trace_of(&self.program)?;
         }
-        if let Some(count) = self.repeat {
-            return self.record_series(count);
+        if let (Some(count), Some(program)) = (self.repeat, &program) {
+            return self.record_series(program, count);
         }
         check_output(&self.output)?;
         if !self.recover.is_empty() {
@@ -134,10 +142,7 @@ impl RecordArgs {
         if let Some(pid) = self.attach {
             return self.attach(pid);
         }
-        let program = match self.resolve() {
-            Ok(program) => program,
-            Err(error) => return cannot_start(error),
-        };
+        let program = program.context("no program was given")?;
         let recorded = self.record_once(&program, &self.output)?;
         match (recorded.fault, recorded.exit.is_success()) {
             (Some(fault), true) => return Err(fault),
@@ -173,6 +178,7 @@ impl RecordArgs {
         };
         let library = Library::beside(RECORDER, output)?;
         let logs = Logs::beside(output)?;
+        logs.check_space(output)?;
         let mut limits = self.limits.clone();
         let watch = match self.keep {
             RetainedPart::First => None,
@@ -199,7 +205,19 @@ impl RecordArgs {
         let stop_at = self.limits.stop_at_mark();
         let collection =
             Collection { output, leaves_raw: self.keep_raw, root, stop_at, kind: program.kind };
-        let made = logs.read().and_then(|mut logs| {
+        let read = logs.read();
+        let root_log = read.iter().flatten().find(|(_, log)| Some(log.pid) == root);
+        let is_refused =
+            root_log.is_none_or(|(_, log)| matches!(log.ending, RecordingEnding::Refused(_)));
+        let began = !(exit.is_recorders() && is_refused);
+        if !began && root_log.is_none() {
+            bail!(
+                "{}: was not started: the recorder cannot write beside {}, for the reason above",
+                program.path.display(),
+                output.display()
+            );
+        }
+        let made = read.and_then(|mut logs| {
             for (_, log) in logs.iter_mut().filter(|(_, log)| Some(log.pid) == root) {
                 log.exit = exit.signal_or_status();
             }
@@ -210,6 +228,7 @@ impl RecordArgs {
                 Some(anyhow!("no trace was made; see above, or put the program itself after --"))
             }
             Ok(_) => None,
+            Err(error) if !began => return Err(error.context("the program was not started")),
             Err(error) => Some(error),
         };
         Ok(RecordedRun { exit, fault })
@@ -436,6 +455,35 @@ impl Logs {
         prefix.push(format!(".raw-{:x}-{}", now.as_millis(), std::process::id()));
         let directory = output.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Logs { directory, prefix })
+    }
+
+    /// Checks that the disk has space for the beginning of a log.
+    ///
+    /// # Errors
+    /// When it has not.
+    fn check_space(&self, output: &Path) -> anyhow::Result<()> {
+        let largest = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        if largest.is_some_and(|bytes| bytes < RawLog::LEAST_BYTES) {
+            bail!(
+                "{}: the program was not started: its raw log needs {} at least, and no file may be so \
+                 large; raise the limit (`ulimit -f`)",
+                output.display(),
+                plain_bytes(RawLog::LEAST_BYTES)
+            );
+        }
+        let mut probe = self.base().into_os_string();
+        probe.push(".probe");
+        let reserved = RawLog::reserve(Path::new(&probe));
+        drop(fs::remove_file(&probe));
+        reserved.with_context(|| {
+            format!(
+                "{}: the program was not started: its raw log needs {} at least in {}; free some, or \
+                 give -o a path on another disk",
+                output.display(),
+                plain_bytes(RawLog::LEAST_BYTES),
+                self.directory.display()
+            )
+        })
     }
 
     /// The path of the logs, without the process id.

@@ -1,11 +1,9 @@
 //! Backend specs as options hold them: read, and validated before anything is measured.
 
-use std::path::Path;
-
 use anyhow::bail;
 
 use super::terminal::note;
-use crate::backends::{self, BackendError};
+use crate::backends;
 use crate::spec::BackendSpec;
 
 /// Reads the specs of `--backends` (see [`backends::parse_list`]).
@@ -35,38 +33,34 @@ pub fn read(text: &str) -> anyhow::Result<BackendSpec> {
     validated(backends::parse(text)?)
 }
 
+/// Reads one spec of which nothing has to be on this machine.
+///
+/// # Errors
+/// As [`backends::parse`].
+pub fn read_known(text: &str) -> anyhow::Result<BackendSpec> {
+    with_path(backends::parse(text)?)
+}
+
 /// The spec, with the path of the installed library where it names one by its label
-/// (`so:libjemalloc`). Refuses a setting that a backend does not have, and a library that is not there.
-/// Any other backend that cannot be had on this machine passes: its child reports the reason.
+/// (`so:libjemalloc`). A backend of which only a child can say that this machine has it not passes: the
+/// child reports the reason.
 fn validated(spec: BackendSpec) -> anyhow::Result<BackendSpec> {
     validate(&spec)?;
+    with_path(spec)
+}
+
+/// The spec, with the path of the library that its label names.
+fn with_path(spec: BackendSpec) -> anyhow::Result<BackendSpec> {
     let Some(found) = backends::with_installed_library(&spec)? else { return Ok(spec) };
     note(format!("{spec} is {found}"));
     Ok(found)
 }
 
+/// Refuses what is known without a child: a version or a setting that a backend does not have, a
+/// library or an interpreter that is not there.
 fn validate(spec: &BackendSpec) -> anyhow::Result<()> {
-    for layer in spec.layers().filter(|layer| layer.is_library()) {
-        // The loader looks up a name without a folder.
-        let Some(path) = layer.path().filter(|path| path.contains('/')) else { continue };
-        let found = match Path::new(path) {
-            path if path.is_file() => continue,
-            path if path.is_dir() => "a folder",
-            path if path.exists() => "no regular file",
-            // Its child reports why it cannot be read.
-            path if path.try_exists().is_err() => continue,
-            _ => "no such file",
-        };
-        bail!(
-            "backend `{spec}`: expected a shared library at {path}, found {found}; check the path, or \
-             choose one of `heaplay backends`"
-        );
-    }
-    for error in [backends::environment(spec).err(), backends::describe(spec).err()] {
-        match error {
-            None | Some(BackendError::Unavailable { .. }) => {}
-            Some(error) => return Err(error.into()),
-        }
-    }
+    backends::look_at_libraries(spec)?;
+    backends::environment(spec)?;
+    backends::describe(spec)?;
     Ok(())
 }

@@ -48,7 +48,8 @@ pub struct SweepArgs {
     /// its allocator, or is equal within 2 %, or the budget is spent]
     #[arg(short, long, value_name = "N", value_parser = whole::<u32>("a number of repetitions", 5..=255, 10))]
     repetitions: Option<u32>,
-    /// Seconds for the repetitions of the time pass beyond the first 5, such as 60 or 60s
+    /// Seconds for the repetitions of the time pass beyond the first 5, such as 60 or 60s. Those 5, all
+    /// other passes and the report take their own time, beside the budget
     #[arg(
         long,
         value_name = "SECONDS",

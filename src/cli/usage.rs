@@ -6,7 +6,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
 use super::command_line::Cli;
+use super::given_program::GivenProgram;
+use super::python_file;
 use super::sweep::grid_advice;
+use super::terminal::note;
+use crate::spec::nearest;
 
 /// A command line that works, for each verb that does nothing without arguments.
 const EXAMPLES: [(&str, &str); 18] = [
@@ -37,9 +41,15 @@ const EXAMPLES: [(&str, &str); 18] = [
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let words: Vec<OsString> = words.into_iter().collect();
     let verb = words.get(1).map(|verb| verb.to_string_lossy().into_owned()).unwrap_or_default();
-    let parsed = command().try_get_matches_from(words);
-    let cli = parsed.and_then(|matches| Cli::from_arg_matches(&matches));
-    cli.map_err(|error| with_tips(error, &verb))
+    let parsed = command().try_get_matches_from(&words).and_then(|matches| {
+        let given = matches.subcommand().and_then(|(_, own)| GivenProgram::of(&words, own));
+        if let Some(given) = given {
+            given.refuse_option(command(), &verb)?;
+            given.options_of(command().find_subcommand(&verb)).into_iter().for_each(note);
+        }
+        Cli::from_arg_matches(&matches)
+    });
+    parsed.map_err(|error| with_tips(error, &verb))
 }
 
 /// The command line, with options that take `-1` for a value, which their parsers refuse with what they
@@ -57,6 +67,8 @@ fn with_tips(mut error: clap::Error, verb: &str) -> clap::Error {
     let tips: Vec<String> = match error.kind() {
         ErrorKind::InvalidValue => expected_value(&error, verb).into_iter().collect(),
         ErrorKind::ArgumentConflict => budget_conflict(&error).into_iter().collect(),
+        ErrorKind::InvalidSubcommand => vec![near_verb(&error)],
+        ErrorKind::UnknownArgument => unknown_option(&error, verb).into_iter().collect(),
         ErrorKind::MissingRequiredArgument if verb == "sweep" => vec![grid_advice()],
         ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
             let example = EXAMPLES.into_iter().find(|(name, _)| *name == verb);
@@ -69,6 +81,54 @@ fn with_tips(mut error: clap::Error, verb: &str) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
     error
+}
+
+/// The verb that a mistyped one is most like.
+fn near_verb(error: &clap::Error) -> String {
+    let command = command();
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set()).map(Command::get_name);
+    let mistyped = text(error, ContextKind::InvalidSubcommand).unwrap_or_default();
+    let all = "`heaplay --help` lists the verbs";
+    match nearest(&mistyped, verbs) {
+        Some(near) => format!("did you mean `heaplay {near}`? {all}"),
+        None => all.to_owned(),
+    }
+}
+
+/// The next step for an option that a verb has not: the verbs that have it, if there are any. `None`
+/// where the parser names a near option.
+fn unknown_option(error: &clap::Error, verb: &str) -> Option<String> {
+    let option = text(error, ContextKind::InvalidArg)?;
+    let command = command();
+    let own = command.find_subcommand(verb);
+    let runs_program =
+        own.is_some_and(|own| own.get_positionals().any(|p| p.get_id() == "program"));
+    if runs_program && python_file::needs_interpreter(option.as_ref()) {
+        return Some(format!(
+            "put the interpreter in front: `heaplay {verb} -- python3 {option} …`"
+        ));
+    }
+    let long =
+        option.strip_prefix("--").and_then(|long| long.split('=').next()).unwrap_or_default();
+    let has_it = |other: &&Command| {
+        let is_other = !other.is_hide_set() && other.get_name() != verb;
+        is_other && other.get_arguments().any(|own| longs(own).contains(&long))
+    };
+    let others = command.get_subcommands().filter(has_it);
+    let others: Vec<String> =
+        others.map(|other| format!("`heaplay {}`", other.get_name())).collect();
+    match others.split_last() {
+        Some((last, [])) => Some(format!("{last} has --{long}")),
+        Some((last, first)) => Some(format!("{} and {last} have --{long}", first.join(", "))),
+        None if error.get(ContextKind::SuggestedArg).is_some() => None,
+        None if own.is_some() => Some(format!("`heaplay {verb} --help` lists its options")),
+        None => Some("`heaplay --help` lists the verbs; each has options of its own".to_owned()),
+    }
+}
+
+/// The long names of an option.
+fn longs(option: &Arg) -> Vec<&str> {
+    option.get_long_and_visible_aliases().unwrap_or_default()
 }
 
 /// What an option takes that was given without a value: what its parser says, else its help.
@@ -174,6 +234,25 @@ mod tests {
         }
         let other = refused(&["run", "--resume", "a", "-r", "3"]);
         assert!(!other.contains("leave out --budget"), "{other}");
+    }
+
+    #[test]
+    fn a_near_verb_and_the_verb_of_an_option_are_named() {
+        for (words, parts) in [
+            (&["rnu", "a.trace"][..], &["did you mean `heaplay run`?", "--help"][..]),
+            (&["zzz"], &["`heaplay --help` lists the verbs"]),
+            (&["run", "a.trace", "--until-mark", "x"], &["`heaplay live` has --until-mark"]),
+            (&["run", "a.trace", "--png"], &["`heaplay inspect` and `heaplay scale` have --png"]),
+            (&["run", "a.trace", "--no-pictures"], &["`heaplay run --help` lists its options"]),
+            (&["--sites=8"], &["have --sites"]),
+            (&["help", "rnu"], &["did you mean `heaplay run`?"]),
+            (&["record", "-m", "app"], &["`heaplay record -- python3 -m …`"]),
+        ] {
+            let message = refused(words);
+            for part in parts {
+                assert!(message.contains(part), "no {part} in: {message}");
+            }
+        }
     }
 
     /// Each verb that does nothing without arguments has an example, and each example is one.

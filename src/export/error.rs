@@ -8,10 +8,10 @@ use crate::trace::{StatisticsError, TraceError};
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The trace cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Trace(#[from] TraceError),
     /// Its rows contradict each other.
-    #[error(transparent)]
+    #[error("{0}")]
     Statistics(#[from] StatisticsError),
     /// Nothing is known of the lines that allocate.
     #[error(

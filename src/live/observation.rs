@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use super::outputs::{NAMES, last_lines};
+use super::outputs::last_line;
 use super::page::{self, PAGE_LENGTH, end, mark, python_allocator};
 
 /// One run of a program.
@@ -43,13 +43,7 @@ impl Observation {
     /// How a run failed; `None` for one that ended well.
     pub fn failure(&self) -> Option<ProgramFailure> {
         let status = self.status.filter(|status| !status.success())?;
-        // Standard error has the reason; some programs print it to standard output.
-        let end = NAMES.iter().zip(&self.outputs).rev().find_map(|(name, output)| {
-            let lines = last_lines(output);
-            let last = lines.lines().last()?.trim();
-            (!last.is_empty()).then(|| format!("{name} ends: {last}"))
-        });
-        Some(ProgramFailure { status, end })
+        Some(ProgramFailure { status, end: last_line(&self.outputs) })
     }
 
     /// Processor time, ns.

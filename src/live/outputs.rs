@@ -50,6 +50,16 @@ pub(super) fn last_lines(mut file: &File) -> String {
     }
 }
 
+/// The last line of a program's outputs, with the name of the one that has it. Standard error has the
+/// reason of a failure; some programs print it to standard output.
+pub(super) fn last_line(outputs: &[File; 2]) -> Option<String> {
+    NAMES.iter().zip(outputs).rev().find_map(|(name, output)| {
+        let lines = last_lines(output);
+        let last = lines.lines().last()?.trim();
+        (!last.is_empty()).then(|| format!("{name} ends: {last}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 
 use super::deployment::{Deployment, sets_allocator};
 use super::observation::{MarkReading, Observation, PageReading};
+use super::outputs::last_line;
 use super::page::{PAGE_LENGTH, VARIABLE};
 use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD};
 
@@ -80,6 +81,14 @@ pub enum LiveError {
         /// The time that it had.
         limit: Duration,
     },
+    /// A signal ended the program, and heaplay did not send it.
+    #[error("was ended by a signal that heaplay did not send ({status}); {end}{}", memory_hint(*status))]
+    Killed {
+        /// How it ended.
+        status: ExitStatus,
+        /// What it printed last.
+        end: String,
+    },
     /// The program ended before the moment until which it was to run.
     #[error("ended before {moment} ({status})")]
     EndedEarly {
@@ -88,6 +97,14 @@ pub enum LiveError {
         /// How it ended.
         status: ExitStatus,
     },
+}
+
+/// The next step after a signal that the kernel sends where memory runs out.
+fn memory_hint(status: ExitStatus) -> &'static str {
+    match status.signal() {
+        Some(libc::SIGKILL) => "; if memory ran out, `dmesg` has a line of it",
+        _ => "",
+    }
 }
 
 impl LiveError {
@@ -158,6 +175,11 @@ impl LiveProgram {
                         moment: self.until.to_string(),
                         status: ended.status,
                     });
+                }
+                if ended.status.signal().is_some() {
+                    let end = last_line(&outputs);
+                    let end = end.unwrap_or_else(|| "it printed nothing before".to_owned());
+                    return Err(LiveError::Killed { status: ended.status, end });
                 }
                 peak_bytes = peak_bytes.max(page.peak_bytes_at_least());
                 (ended.usage, page.end_bytes().unwrap_or(run.last_bytes))

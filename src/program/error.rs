@@ -9,7 +9,7 @@ use crate::trace::TraceError;
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// The trace is faulty.
-    #[error(transparent)]
+    #[error("{0}")]
     Trace(#[from] TraceError),
     /// The rows are no trace. A reader that checks reports the line first.
     #[error(

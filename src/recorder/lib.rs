@@ -124,15 +124,14 @@ fn start_other(order: &Order<'_>) {
 
 /// Opens the log; `false` where that is impossible.
 fn open(order: &Order<'_>) -> bool {
-    let is_open = stream::open();
-    if !is_open {
-        print_error(
-            b"heaplay: the raw log cannot be created beside the output: \
-              no space, or no permission\n",
-        );
-        stop_root(order);
-    }
-    is_open
+    let Err(errno) = stream::open() else { return true };
+    print_error(b"heaplay: ");
+    print_error(stream::path());
+    print_error(b": the raw log cannot be created: ");
+    print_error(system::reason(errno));
+    print_error(b"\n");
+    stop_root(order);
+    false
 }
 
 /// Records from now on, or from the delay or the mark on that the order names.
@@ -156,10 +155,10 @@ fn is_root(order: &Order<'_>) -> bool {
     order.root > 0 && i64::from(unsafe { system::getppid() }) == order.root
 }
 
-/// Prints a line on stderr.
-fn print_error(line: &[u8]) {
+/// Prints a line, or a part of one, on stderr.
+fn print_error(text: &[u8]) {
     // SAFETY: a plain call; a failed write is ignored.
-    unsafe { system::write(2, line.as_ptr().cast(), line.len()) };
+    unsafe { system::write(2, text.as_ptr().cast(), text.len()) };
 }
 
 /// Ends the process if it is the one to record; another process goes on unrecorded.
@@ -167,7 +166,7 @@ fn stop_root(order: &Order<'_>) {
     // SAFETY: plain calls; no code of the program has run yet, so nothing is left undone.
     unsafe {
         if is_root(order) {
-            system::_exit(2);
+            system::_exit(order::NOT_STARTED);
         }
     }
 }
@@ -229,7 +228,7 @@ fn begin(order: &Order<'_>) -> Option<&'static str> {
     stream::prepare(order, version);
     let is_open = stream::open();
     stream::unlock();
-    if !is_open {
+    if is_open.is_err() {
         return Some("the raw log cannot be created beside the output: no space, or no permission");
     }
     hooks::prepare(order.sites > 0);

@@ -21,6 +21,9 @@ pub const VARIABLE_C: &core::ffi::CStr = c"HEAPLAY_RECORD";
 pub const VERSION: &str = "3";
 /// Frames of a site, at most.
 pub const SITES_LIMIT: u64 = 32;
+/// The exit status of a process that must be recorded and cannot be: its program has not begun.
+/// `timeout` and `env` have it for their own failures, too.
+pub const NOT_STARTED: i32 = 125;
 /// Bytes of a mark's name, at most; a longer name is cut off.
 pub const MARK_BYTES: usize = 64;
 

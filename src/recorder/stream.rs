@@ -650,7 +650,7 @@ impl Stream {
     fn make_space(&mut self) -> bool {
         match self.state {
             StreamState::Off => false,
-            StreamState::Waiting => self.create(),
+            StreamState::Waiting => self.create().is_ok(),
             StreamState::On => {
                 if placement::is_disturbed() {
                     self.set_flag(flag::DISTURBED);
@@ -739,8 +739,8 @@ impl Stream {
     }
 
     /// Creates the file and its header. The name gets a number where a program of the same process
-    /// id was recorded before.
-    fn create(&mut self) -> bool {
+    /// id was recorded before. The error is the number of the operating system.
+    fn create(&mut self) -> Result<(), c_int> {
         // SAFETY: plain calls.
         let pid = unsafe { system::getpid() } as u64;
         let mut fd = -1;
@@ -755,17 +755,16 @@ impl Stream {
         }
         if fd < 0 {
             self.state = StreamState::Off;
-            return false;
+            return Err(system::errno());
         }
-        let mapped = claim(fd, HEADER_BYTES + TAIL_BYTES);
+        let claimed = claim(fd, HEADER_BYTES + TAIL_BYTES);
         // SAFETY: descriptor and path are this function's own.
         unsafe {
             system::close(fd);
-            if mapped.is_null() {
+            let mapped = claimed.inspect_err(|_| {
                 system::unlink(self.path.as_ptr().cast());
                 self.state = StreamState::Off;
-                return false;
-            }
+            })?;
             self.header = mapped;
             self.tail = mapped.add(HEADER_BYTES / 8).cast();
         }
@@ -775,7 +774,7 @@ impl Stream {
         self.start_ns = monotonic_ns();
         self.state = StreamState::On;
         self.fill_header(pid);
-        true
+        Ok(())
     }
 
     fn fill_header(&mut self, pid: u64) {
@@ -853,15 +852,20 @@ fn append_number(path: &mut [u8; PATH_BYTES], mut at: usize, number: u64) -> usi
     at
 }
 
-/// Claims disk space for the first `length` bytes of a file and maps them; null where either fails.
-fn claim(fd: c_int, length: usize) -> *mut u64 {
+/// Claims disk space for the first `length` bytes of a file and maps them. The error is the number of
+/// the operating system.
+fn claim(fd: c_int, length: usize) -> Result<*mut u64, c_int> {
+    if !system::may_write(length as i64) {
+        return Err(system::EFBIG);
+    }
     // SAFETY: the stream's own descriptor; a mapping at an address of the kernel's choice.
     unsafe {
-        if !system::may_write(length as i64) || system::posix_fallocate(fd, 0, length as i64) != 0 {
-            return core::ptr::null_mut();
+        let errno = system::posix_fallocate(fd, 0, length as i64);
+        if errno != 0 {
+            return Err(errno);
         }
         let at = system::map(length, system::MAP_SHARED, fd);
-        if at == system::MAP_FAILED { core::ptr::null_mut() } else { at.cast() }
+        if at == system::MAP_FAILED { Err(system::errno()) } else { Ok(at.cast()) }
     }
 }
 
@@ -960,24 +964,29 @@ pub fn arguments() -> impl Iterator<Item = &'static [u8]> {
 pub fn refuse(reason: &str) {
     // SAFETY: the constructor runs before other threads exist.
     let stream = unsafe { get() };
-    if stream.create() {
+    if stream.create().is_ok() {
         stream.set_text(text::REASON, reason.as_bytes());
         stream.set(field::END, end::REFUSED);
     }
     stream.state = StreamState::Off;
 }
 
-/// Opens the log; `false` where the file cannot be created. In the constructor, or while nothing is
-/// recorded.
-pub fn open() -> bool {
+/// The path of the log. In the constructor only.
+pub fn path() -> &'static [u8] {
+    // SAFETY: the static never moves, and the path changes only where a log is created.
+    let path: &'static [u8] = unsafe { &(*STREAM.get()).path };
+    path.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// Opens the log. The error is the number of the operating system. In the constructor, or while
+/// nothing is recorded.
+pub fn open() -> Result<(), c_int> {
     // SAFETY: the constructor runs before other threads exist; later the stream is off, and the
     // caller holds the lock.
     let stream = unsafe { get() };
-    let is_open = stream.create();
-    if is_open {
-        memory::sample(stream, 0, false); // what was there before the recording
-    }
-    is_open
+    stream.create()?;
+    memory::sample(stream, 0, false); // what was there before the recording
+    Ok(())
 }
 
 /// Notes that the program had replaced hooks. `is_placed` says that they are in their place again.

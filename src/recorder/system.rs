@@ -13,9 +13,14 @@ pub const O_RDWR: c_int = 2;
 pub const O_CREAT: c_int = 0o100;
 pub const O_EXCL: c_int = 0o200;
 pub const O_CLOEXEC: c_int = 0o2_000_000;
+const EPERM: c_int = 1;
+const ENOENT: c_int = 2;
+const EACCES: c_int = 13;
 pub const EEXIST: c_int = 17;
-pub const ENOSPC: c_int = 28;
 pub const EFBIG: c_int = 27;
+pub const ENOSPC: c_int = 28;
+const EROFS: c_int = 30;
+const EDQUOT: c_int = 122;
 pub const RLIMIT_FSIZE: c_int = 1;
 pub const PROT_READ_WRITE: c_int = 1 | 2;
 pub const MAP_SHARED: c_int = 1;
@@ -189,6 +194,17 @@ pub fn may_write(bytes: i64) -> bool {
     // force.
     unsafe { getrlimit(RLIMIT_FSIZE, &raw mut limit) };
     bytes as u64 <= limit[0]
+}
+
+/// Why a file cannot be created, for a person.
+pub fn reason(errno: c_int) -> &'static [u8] {
+    match errno {
+        EPERM | EACCES | EROFS => b"no permission; give -o a path in a folder that may be written",
+        EFBIG => b"it would be over the limit of a file's size; raise it (`ulimit -f`)",
+        ENOSPC | EDQUOT => b"no space; free some, or give -o a path on another disk",
+        ENOENT => b"its folder is not there; give -o a path in one that is",
+        _ => b"the system refuses it; give -o a path on another disk",
+    }
 }
 
 /// This thread's `errno`.

@@ -17,6 +17,15 @@ pub enum RecordError {
         #[source]
         source: io::Error,
     },
+    /// No such folder.
+    #[error(
+        "{}: there is no such folder; expected the folder of a run, as `heaplay run` makes it",
+        path.display()
+    )]
+    Missing {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Not a run folder.
     #[error(
         "{}: not a run folder (it has no manifest.json); give a folder that `heaplay run` made",

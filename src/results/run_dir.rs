@@ -455,8 +455,11 @@ fn read_manifest(path: &Path) -> Result<Manifest, RecordError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => {
-            let folder = path.parent().unwrap_or(path).to_owned();
-            return Err(RecordError::NotARun { path: folder });
+            let path = path.parent().unwrap_or(path).to_owned();
+            return Err(match path.exists() {
+                true => RecordError::NotARun { path },
+                false => RecordError::Missing { path },
+            });
         }
         Err(error) => return Err(io_error(path)(error)),
     };

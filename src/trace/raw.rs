@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::blocks::{Lifetimes, Tracker};
@@ -217,6 +217,19 @@ impl Survey {
 }
 
 impl RawLog {
+    /// Bytes that a log takes on the disk before its first call.
+    pub const LEAST_BYTES: u64 = (layout::HEADER_BYTES + layout::TAIL_BYTES) as u64;
+
+    /// Creates the file `path` with disk space for the beginning of a log.
+    ///
+    /// # Errors
+    /// When the file cannot be created, or the disk has less space.
+    pub fn reserve(path: &Path) -> std::io::Result<()> {
+        // Pages of a hole would be claimed only when they are written.
+        let zeros = vec![0; RawLog::LEAST_BYTES as usize];
+        File::create_new(path)?.write_all(&zeros)
+    }
+
     /// Reads the header of the log at `path`.
     ///
     /// # Errors

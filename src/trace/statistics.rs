@@ -27,7 +27,7 @@ pub const REQUESTED_LIMIT_BYTES: u64 = 1 << 62;
 #[derive(Debug, thiserror::Error)]
 pub enum StatisticsError {
     /// The trace cannot be read.
-    #[error(transparent)]
+    #[error("{0}")]
     Trace(#[from] TraceError),
     /// Its rows contradict each other.
     #[error("{}: {source}; expected {}", path.display(), source.expected())]

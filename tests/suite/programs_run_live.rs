@@ -283,15 +283,17 @@ fn another_output_or_another_end_is_reported() {
     let Some(python) = interpreters::any() else { return };
     let place = Place::new();
     let differs = "import os, sys\nmalloc = os.environ.get('PYTHONMALLOC', 'default')\n";
-    let live = |text: &str| {
+    let ends = |code: i32, text: &str| {
         let app = place.python(text);
         let mut command = place.live();
         command.args(["-r", "2", "-b", "pymalloc,malloc", "--"]).arg(&python).arg(app);
-        both(&finish(&mut command))
+        expect(code, &mut command)
     };
+    let live = |text: &str| ends(0, text);
     let text = live(&format!("{differs}print(malloc)"));
     assert!(text.contains("warning: under malloc: another standard output, in 2 of 2"), "{text}");
-    let text = live(&format!("{differs}print('a', file=sys.stderr)\nsys.exit(malloc == 'malloc')"));
+    let text =
+        ends(4, &format!("{differs}print('a', file=sys.stderr)\nsys.exit(malloc == 'malloc')"));
     assert!(text.contains("exit status: 1 instead of exit status: 0"), "{text}");
     assert!(text.contains("standard error ends: a"), "{text}");
     let text = live("import os\nprint(os.getpid())");
@@ -302,11 +304,15 @@ fn another_output_or_another_end_is_reported() {
                      'print(sum(range(3_000_000)))'])",
     );
     assert!(text.contains("that of processes that the program started"), "{text}");
-    let text = live("raise SystemExit('broken')");
+    let text = ends(4, "raise SystemExit('broken')");
     assert!(text.contains("the program fails in each run: exit status: 1; "), "{text}");
     assert!(text.contains("ends: broken"), "{text}");
     // One that prints nothing has no last line, and the failure stands first and last.
-    let text = live("import os\nos._exit(3)");
+    // A signal that ends the program under one backend costs that backend.
+    let killed = format!("{differs}os.kill(os.getpid(), 9 if malloc == 'malloc' else 0)");
+    let text = ends(4, &killed);
+    assert!(text.contains("not measured: malloc: the program was ended by a signal"), "{text}");
+    let text = ends(4, "import os\nos._exit(3)");
     let failure =
         "warning: the program fails in each run: exit status: 3; it prints nothing; run it by";
     assert!(text.contains(failure) && text.contains("app.py\n"), "{text}");
@@ -580,6 +586,8 @@ fn bad_input_is_refused_before_anything_runs() {
         assert!(text.contains(message), "{options:?}: {text}");
     };
     refused(127, &["--", "no-such-program"], "no-such-program");
+    refused(2, &["-r", "1", "--", "sh", "-c", "kill -9 $$"], "signal: 9 (SIGKILL)");
+    refused(2, &["-r", "1", "--", "sh", "-c", "kill -9 $$"], "heaplay did not send");
     refused(2, &["-b", "bump,null", "--", "true"], "a program can have none of these");
     refused(2, &["-b", "mallloc", "--", "true"], "mallloc");
     refused(2, &["--trace", "none.trace", "--", "true"], "none.trace");

@@ -14,7 +14,7 @@ use heaplay::results::{Metric, Operation, Run, Scope};
 use heaplay::trace::{self, ArenaEvent, Call, Header, Op, RawLog, Row, Sequence};
 use tempfile::TempDir;
 
-use crate::support::process::{errors, expect, finish, heaplay, python_module, repository};
+use crate::support::process::{both, errors, expect, finish, heaplay, python_module, repository};
 use crate::support::skip::skip;
 use crate::support::{compiler, interpreters};
 
@@ -1091,6 +1091,52 @@ fn a_full_disk_ends_the_recording_only() {
     assert_eq!(output.stdout, b"done\n", "{}", errors(&output));
     assert_eq!(trace.fact("ending"), "no space", "{}", errors(&output));
     assert!(trace.calls > 50_000 && trace.fact("lost_events").parse::<u64>().unwrap() > 100_000);
+}
+
+/// A program that was not started has no exit status: the place, what is needed, and the next step.
+#[test]
+fn a_full_disk_before_the_start_is_no_end_of_the_program() {
+    let Some(python) = interpreters::any() else { return };
+    let place = Workplace::new(&python);
+    let disk = place.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mount =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&disk).output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        return skip("mount", "a small disk cannot be mounted without root");
+    }
+    let mut command = heaplay();
+    command.args(["record", "-o"]).arg(disk.join("app.trace")).arg("--").arg(&python);
+    let output = finish(command.args(["-c", "print('started')"]));
+    let left = disk.read_dir().unwrap().count();
+    assert!(Command::new("umount").arg("-l").arg(&disk).status().unwrap().success());
+    let message = both(&output);
+    assert_eq!((output.status.code(), left), (Some(75), 0), "{message}");
+    for part in ["disk/app.trace: the program was not started", "free some, or give -o a path"] {
+        assert!(message.contains(part), "no {part} in: {message}");
+    }
+    assert!(!message.contains("the program's own"), "{message}");
+}
+
+/// The recorder's own failure in the process that it is to record.
+#[test]
+fn a_log_that_cannot_begin_is_no_end_of_the_program() {
+    let Some(python) = interpreters::any() else { return };
+    let place = Workplace::new(&python);
+    let script = place.file("app.py", "print('started')\n");
+    let limited = "ulimit -f 100; exec \"$@\"";
+    let mut command = place.recording(&[]);
+    command.args(["sh", "-c", limited, "sh"]).args([&python, &script]);
+    let message = expect(2, &mut command);
+    for part in ["the raw log cannot be created", "`ulimit -f`", "was not started"] {
+        assert!(message.contains(part), "no {part} in: {message}");
+    }
+    assert!(!message.contains("the program's own"), "{message}");
+    place.assert_clean();
+    // That status of a program itself is the program's own.
+    let mut command = place.recording(&[]);
+    let message = expect(125, command.arg(&python).args(["-c", "import sys; sys.exit(125)"]));
+    assert!(message.contains("exit status 125; the exit status is the program's own"), "{message}");
 }
 
 /// A program records a part of itself, on 3.6, too. The trace has the calls of the part, with

@@ -228,8 +228,9 @@ fn exit_statuses_are_those_of_the_program() {
         row(&mut out, &[&exit.code().to_string(), exit.meaning()]);
     }
     out.push_str(
-        "\n`heaplay record` ends with the status of the recorded program, or with 2 where nothing \
-         was recorded.\n",
+        "\n`heaplay record` ends with the status of the recorded program. Where the program was not \
+         started or not recorded it ends with 2, on a full disk with 75. A program that is not there \
+         has 127, one that cannot be executed 126, as in a shell.\n",
     );
     compare("exit-codes.md", &out);
 }

@@ -275,7 +275,7 @@ fn options_say_what_they_take() {
     has_all(&both(&png), &["--png", "expected a folder"]);
     for verb in ["record", "live"] {
         let message = expect(2, heaplay().args([verb, "--foo", "--", "true"]));
-        has_all(&message, &["no such option: --foo", "--help"]);
+        has_all(&message, &["unexpected argument '--foo'", "--help"]);
     }
     let message = expect(2, heaplay().args(["sweep", "a", "-b", "malloc:MALLOC_ARENA_MAX=1,4"]));
     has_all(&message, &["values of a setting stand in braces", "unknown backend `4`"]);
@@ -343,6 +343,113 @@ fn options_say_what_they_take() {
         assert!(!message.contains("settings act only"), "{message}");
         assert!(!out.join("measurements.csv").exists());
     }
+}
+
+/// What is known to be no backend of this machine is refused before anything is measured.
+#[test]
+fn a_library_or_an_interpreter_that_cannot_be_had() {
+    let imports = Imports::new();
+    let hello = repository("traces/hello.trace");
+    // The start of this program, with S/390 as the processor.
+    let mut foreign = std::fs::read(env!("CARGO_BIN_EXE_heaplay")).unwrap()[..4096].to_vec();
+    foreign[18..20].copy_from_slice(&22u16.to_le_bytes());
+    let foreign = imports.write("foreign.so", foreign);
+    for (spec, parts) in [
+        ("so:/etc/passwd", ["expected a shared library at /etc/passwd", "not an ELF file"]),
+        ("preload:/etc/passwd", ["expected a shared library at /etc/passwd", "not an ELF file"]),
+        (&format!("so:{}", foreign.display()), ["found one for S/390", "this heaplay is for"]),
+        ("python@3.4", ["CPython 3.4 is too old", "it takes 3.6 and later"]),
+        ("python@3.99", ["no shared library of CPython 3.99", "--enable-shared"]),
+        ("python@/no/python3", ["/no/python3: no such file", "expected an interpreter"]),
+        ("python@/no/libpython3.11.so.1.0", ["no such file", "expected a shared library"]),
+        ("python@python3.99", ["`python3.99`", "on PATH"]),
+        ("freelist+python@3.4", ["CPython 3.4 is too old", "it takes 3.6 and later"]),
+    ] {
+        let out = imports.path("run");
+        let mut command = heaplay();
+        command.arg("run").arg(&hello).args(["-b", &format!("malloc,{spec}"), "-o"]).arg(&out);
+        let message = expect(2, &mut command);
+        has_all(&message, &parts);
+        assert!(!out.exists() && !message.contains("--resume"), "{message}");
+        // The list of those that are there.
+        let is_missing_python = spec.starts_with("python@");
+        if is_missing_python && (6..=14).any(|minor| libraries::libpython(minor).is_some()) {
+            has_all(&message, &["found here: python@3."]);
+        }
+    }
+    // What a backend takes is described without it.
+    has_all(&expect(0, heaplay().args(["backends", "python@3.99"])), &["none here"]);
+}
+
+/// A path that is not there has the near one in its message, whatever the verb.
+#[test]
+fn a_near_path_is_named() {
+    let imports = Imports::new();
+    let trace = std::fs::read(repository("traces/hello.trace")).unwrap();
+    imports.write("hello.trace", &trace);
+    std::fs::create_dir(imports.path("myrun")).unwrap();
+    let verbs: [&[&str]; 16] = [
+        &["inspect", "helo.trace"],
+        &["import", "helo.trace"],
+        &["run", "helo.trace"],
+        &["plan", "helo.trace"],
+        &["scale", "helo.trace"],
+        &["verify", "helo.trace"],
+        &["sweep", "helo.trace", "-b", "malloc:MALLOC_ARENA_MAX={1,2}"],
+        &["whatif", "helo.trace", "--drop-site", "a.py:1"],
+        &["export", "helo.trace", "--to", "pprof"],
+        &["convert", "helo.trace", "out.csv"],
+        &["selftest", "helo.trace", "--aa"],
+        &["calibrate", "helo.trace", "--build", "malloc"],
+        &["diff", "helo.trace", "hello.trace"],
+        &["check", "helo.trace", "--baseline", "malloc", "--candidate", "malloc"],
+        &["check", "hello.trace", "helo.trace"],
+        &["live", "--trace", "helo.trace", "--", "true"],
+    ];
+    for verb in verbs {
+        let message = expect(2, heaplay().current_dir(imports.path(".")).args(verb));
+        has_all(&message, &["helo.trace", "(did you mean `hello.trace`?)"]);
+        assert_eq!(message.matches("did you mean").count(), 1, "{message}");
+    }
+    let verbs: [&[&str]; 7] = [
+        &["report", "myrum"],
+        &["run", "--resume", "myrum"],
+        &["diff", "myrun", "myrum"],
+        &["diff", "myrum", "hello.trace"],
+        &["merge", "myrum", "myrun", "-o", "whole"],
+        &["check", "--baseline", "myrum", "myrun"],
+        &["traces", "myrum"],
+    ];
+    for verb in verbs {
+        let message = expect(2, heaplay().current_dir(imports.path(".")).args(verb));
+        has_all(&message, &["myrum: there is no such", "(did you mean `myrun`?)", "expected"]);
+        assert!(!message.contains("is a file"), "{message}");
+    }
+    let message = expect(2, heaplay().arg("inspect").arg(imports.path("none.zip")));
+    assert!(message.contains("check the path") && !message.contains("did you mean"), "{message}");
+}
+
+/// An option in the place of the program is heaplay's own, and unknown. One behind it is the program's.
+#[test]
+fn options_before_and_behind_the_program() {
+    let imports = Imports::new();
+    imports.write("own.trace", "");
+    imports.write("own.py", "");
+    let run = |code: i32, line: &str| {
+        let mut command = heaplay();
+        command.current_dir(imports.path(".")).args(line.split(' '));
+        expect(code, &mut command)
+    };
+    let message = run(2, "record --site=8 -o x.trace -- python own.py");
+    has_all(&message, &["unexpected argument '--site'", "'--sites'"]);
+    assert!(!message.contains("own.trace"), "{message}");
+    has_all(&run(2, "live --round 3 true"), &["unexpected argument '--round'", "'--rounds'"]);
+    let message = run(1, "record -o x.trace false --sites=8");
+    has_all(&message, &["--sites=8 stands after false", "`heaplay record --sites=8 -- false …`"]);
+    let message = run(1, "record -o x.trace -- false --sites=8");
+    assert!(!message.contains("stands after"), "{message}");
+    has_all(&run(2, "rnu own.trace"), &["did you mean `heaplay run`?"]);
+    has_all(&run(2, "run own.trace --until-mark x"), &["`heaplay live` has --until-mark"]);
 }
 
 /// The label of a library names the installed library in each verb that takes backends.

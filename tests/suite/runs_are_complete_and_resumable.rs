@@ -445,7 +445,7 @@ fn nonsense_is_refused_with_its_place() {
         ),
         (
             vec!["run".into(), "--resume".into(), at("none").display().to_string()],
-            &["none", "not a run folder"],
+            &["none", "there is no such folder"],
         ),
         (
             vec![
@@ -455,7 +455,7 @@ fn nonsense_is_refused_with_its_place() {
                 "--out".into(),
                 at("z").display().to_string(),
             ],
-            &["not a run folder"],
+            &["there is no such folder"],
         ),
         (
             vec![
@@ -464,7 +464,7 @@ fn nonsense_is_refused_with_its_place() {
                 at("x").display().to_string(),
                 at("y").display().to_string(),
             ],
-            &["the baseline", "not a run folder"],
+            &["the baseline", "there is no such folder"],
         ),
         (
             vec!["convert".into(), good.clone(), at("out.parquet").display().to_string()],

@@ -13,8 +13,11 @@ use crate::environment::{HOME, PATH, PYENV_ROOT};
 const QUERY: &str = "import sysconfig as s; v = s.get_config_var; \
                    print(v('LIBDIR'), v('INSTSONAME'), v('Py_ENABLE_SHARED'), sep='\\n')";
 
-/// The library of a version: `3.N`, `3.N.P`, a path of an interpreter or of a library, a library's
-/// name, or nothing for any.
+/// The oldest minor version whose allocators are measured.
+const OLDEST: u32 = 6;
+
+/// The library of a version: `3.N`, `3.N.P`, a program on PATH (`python3.11`), a path of an interpreter
+/// or of a library, a library's name, or nothing for any.
 ///
 /// # Errors
 /// What was searched for and what would provide it.
@@ -24,12 +27,19 @@ pub fn find(wanted: Option<&str>) -> Result<PathBuf, String> {
             let path = Path::new(path);
             if is_library(path) { present(path.to_owned()) } else { query(path) }
         }
+        // A table names an interpreter so whose path the spec has.
+        Some(name) if name.starts_with("python") => on_path(name).ok_or_else(|| {
+            format!("no `{name}` with a shared library is on PATH; give its path{}", found_here())
+        }),
         Some(name) if name.starts_with("libpython") => all()
             .into_iter()
             .find(|path| {
                 path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
             })
-            .ok_or_else(|| format!("no {name} lies under pyenv's versions or in `ldconfig -p`")),
+            .ok_or_else(|| {
+                let here = found_here();
+                format!("no {name} lies under pyenv's versions or in `ldconfig -p`{here}")
+            }),
         Some(version) => by_version(version),
         None => on_path("python3").into_iter().chain(all()).next().ok_or_else(|| nothing("3.11")),
     }
@@ -54,10 +64,15 @@ fn by_version(version: &str) -> Result<PathBuf, String> {
         (Some("3"), Some(Ok(minor))) => minor,
         _ => {
             return Err(format!(
-                "`{version}` is neither a version (3.11, 3.11.2, 3.13t) nor a path nor libpython…"
+                "`{version}` is neither a version (3.11, 3.11.2, 3.13t) nor a path nor libpython…{}",
+                found_here()
             ));
         }
     };
+    if minor < OLDEST {
+        let here = found_here();
+        return Err(format!("CPython {version} is too old: it takes 3.{OLDEST} and later{here}"));
+    }
     let has_patch = parts.next().is_some();
     let named: Vec<PathBuf> = pyenv_libraries()
         .into_iter()
@@ -77,14 +92,35 @@ fn nothing(version: &str) -> String {
         "no shared library of CPython {version} was found on PATH, under pyenv or in `ldconfig -p`; \
          `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install {version}` makes one, \
          Debian's package libpython{version} has one, \
-         or name one: python@/path/to/libpython{version}.so.1.0"
+         or name one: python@/path/to/libpython{version}.so.1.0{}",
+        found_here()
     )
+}
+
+/// The versions that are installed, as specs; empty where there are none.
+fn found_here() -> String {
+    let mut specs: Vec<String> = Vec::new();
+    for path in all() {
+        let Some(minor) = minor_of(&path) else { continue };
+        let spec = format!("python@3.{minor}{}", if is_free_threaded(&path) { "t" } else { "" });
+        if !specs.contains(&spec) {
+            specs.push(spec);
+        }
+    }
+    match specs.as_slice() {
+        [] => String::new(),
+        specs => format!("; found here: {}", specs.join(", ")),
+    }
 }
 
 fn present(path: PathBuf) -> Result<PathBuf, String> {
     match path.is_file() {
         true => fs::canonicalize(&path).map_err(|error| format!("{}: {error}", path.display())),
-        false => Err(format!("{}: no such file", path.display())),
+        false => Err(format!(
+            "{}: no such file; expected a shared library; check the path{}",
+            path.display(),
+            found_here()
+        )),
     }
 }
 
@@ -113,11 +149,22 @@ fn standard_library(library: &Path, minor: u32) -> String {
 
 /// Runs an interpreter to find its library.
 fn query(python: &Path) -> Result<PathBuf, String> {
+    if !python.is_file() {
+        return Err(format!(
+            "{}: no such file; expected an interpreter; check the path{}",
+            python.display(),
+            found_here()
+        ));
+    }
     let output = Command::new(python).args(["-I", "-S", "-c", QUERY]).output();
     let output = output.map_err(|error| format!("{}: {error}", python.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let [folder, name, shared] = text.lines().collect::<Vec<_>>()[..] else {
-        return Err(format!("{}: is no CPython 3 that reports its library", python.display()));
+        return Err(format!(
+            "{}: is no CPython 3 that reports its library{}",
+            python.display(),
+            found_here()
+        ));
     };
     if shared != "1" {
         return Err(format!(
@@ -207,6 +254,8 @@ mod tests {
         assert!(message("/no/such/libpython3.11.so").contains("no such file"));
         assert!(message("libpython3.99.so").contains("ldconfig"));
         assert!(message("2.7").contains("neither"));
+        assert!(message("3.4").contains("it takes 3.6 and later"));
+        assert!(message("python3.99").contains("on PATH"));
         assert!(message("/bin/true").contains("no CPython 3"));
     }
 }

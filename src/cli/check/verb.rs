@@ -9,6 +9,7 @@ use super::{init, list, sides, stored, traces};
 use crate::backends;
 use crate::check::Policy;
 use crate::cli::exit::Exit;
+use crate::cli::near_path::did_you_mean;
 use crate::cli::terminal::print;
 
 impl CheckArgs {
@@ -53,8 +54,9 @@ fn read_policy(args: &CheckArgs) -> anyhow::Result<Policy> {
     let policy = match &args.policy {
         None => Policy::default(),
         Some(path) => {
-            let bytes =
-                std::fs::read(path).with_context(|| format!("the policy {}", path.display()))?;
+            let bytes = std::fs::read(path).with_context(|| {
+                format!("the policy {}: check the path{}", path.display(), did_you_mean(path))
+            })?;
             let Ok(text) = String::from_utf8(bytes) else {
                 bail!("the policy {}: no text; {POLICY_FORM}", path.display());
             };

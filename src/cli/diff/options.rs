@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use super::{recordings, text};
+use crate::cli::near_path::did_you_mean;
 use crate::cli::numbers::whole;
 use crate::cli::report::PrivateArgs;
 use crate::cli::terminal::{note, print};
@@ -77,6 +78,13 @@ impl DiffArgs {
 
     fn compared(&self) -> anyhow::Result<SideBySide> {
         let (before, after) = (self.before.as_path(), self.after.as_path());
+        if let Some(missing) = [before, after].into_iter().find(|path| !path.exists()) {
+            bail!(
+                "{}: there is no such file or folder; expected a recording, or the folder of a run{}",
+                missing.display(),
+                did_you_mean(missing)
+            );
+        }
         let [old, new] = [before, after].map(|path| path.display().to_string());
         match (before.is_dir(), after.is_dir()) {
             (true, true) => {

@@ -59,6 +59,12 @@ impl ChildExit {
         signal.or_else(|| self.status.code().map(|code| format!("exit status {code}")))
     }
 
+    /// Whether the recorder ended the child before its program began. A program that ends with that
+    /// status has a log of its own, unless it is not recorded.
+    pub fn is_recorders(&self) -> bool {
+        self.status.code() == Some(order::NOT_STARTED)
+    }
+
     /// Whether the child ended by itself with exit code 0.
     pub fn is_success(&self) -> bool {
         self.status.success()

@@ -10,7 +10,9 @@ use anyhow::{Context, bail};
 use object::{Architecture, Object};
 
 use super::limits::RecordedDomains;
+use crate::cli::near_path::did_you_mean;
 use crate::environment::PATH;
+use crate::spec;
 
 /// Programs that start other programs. What they start is recorded; their own calls are of interest
 /// only where nothing else was started.
@@ -193,6 +195,9 @@ fn first_page_contains(bytes: &[u8], text: &[u8]) -> bool {
 
 fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
     let shown = name.to_string_lossy();
+    if shown.is_empty() {
+        bail!("the name of the program is empty; expected a program or a script after `--`");
+    }
     if shown.contains('/') {
         let path = PathBuf::from(name);
         let metadata = fs::metadata(&path).map_err(|error| match error.kind() {
@@ -200,7 +205,8 @@ fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
                 "{shown}: a folder of its path, or of what it links to, may not be searched: {error}"
             )),
             _ => CannotStart::NotFound(format!(
-                "{shown}: not found; expected a program or a script; check the path"
+                "{shown}: not found; expected a program or a script; check the path{}",
+                did_you_mean(&path)
             )),
         })?;
         if metadata.is_dir() {
@@ -230,10 +236,19 @@ fn find(name: &OsStr) -> anyhow::Result<PathBuf> {
         }
         None => {
             bail!(CannotStart::NotFound(format!(
-                "{shown}: not found in PATH; expected a program or a script; check the name"
+                "{shown}: not found in PATH; expected a program or a script; check the name{}",
+                near_program(&shown, &paths)
             )))
         }
     }
+}
+
+/// The program on PATH with a near name.
+fn near_program(name: &str, paths: &OsStr) -> String {
+    let folders = std::env::split_paths(paths).filter_map(|folder| fs::read_dir(folder).ok());
+    let files = folders.flatten().flatten().filter(|file| is_executable(&file.path()));
+    let names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+    spec::did_you_mean(name, names.iter().map(String::as_str))
 }
 
 fn is_executable(path: &Path) -> bool {

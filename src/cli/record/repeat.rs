@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::{RecordArgs, RecordedRun, cannot_start, check_output, child};
+use super::program::ProgramFile;
+use super::{RecordArgs, RecordedRun, check_output, child};
 use crate::cli::exit::Exit;
 use crate::cli::recording_series::numbered;
 
@@ -16,19 +17,19 @@ impl RecordArgs {
     ///
     /// # Errors
     /// When a recording cannot be made.
-    pub(super) fn record_series(&self, count: u32) -> anyhow::Result<ExitCode> {
+    pub(super) fn record_series(
+        &self,
+        program: &ProgramFile,
+        count: u32,
+    ) -> anyhow::Result<ExitCode> {
         self.check_series(count)?;
-        let program = match self.resolve() {
-            Ok(program) => program,
-            Err(error) => return cannot_start(error),
-        };
         let mut first_failure = None;
         let mut failures = Vec::new();
         for number in 1..=count {
             let output = numbered(&self.output, number);
             let of_series = || format!("recording {number} of {count}");
             let RecordedRun { exit, fault } =
-                self.record_once(&program, &output).with_context(of_series)?;
+                self.record_once(program, &output).with_context(of_series)?;
             if child::is_stopped() && number < count {
                 print_note!(
                     "heaplay: a signal ended the series after {number} of {count} recordings; \

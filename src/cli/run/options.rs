@@ -36,7 +36,8 @@ pub struct RunArgs {
     /// and from the fastest, or is equal within 2 %, or the budget is spent]
     #[arg(short, long, value_name = "N", value_parser = whole::<u32>("a number of repetitions", 1..=255, 5))]
     pub repetitions: Option<u32>,
-    /// Seconds for the repetitions of the time pass beyond the first 5, such as 60 or 60s
+    /// Seconds for the repetitions of the time pass beyond the first 5, such as 60 or 60s. Those 5, all
+    /// other passes and the report take their own time, beside the budget
     #[arg(
         long,
         value_name = "SECONDS",

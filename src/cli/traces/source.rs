@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::index::{INDEX_NAME, IndexedTrace, TraceIndex};
 use crate::bench::sha256_of_file;
+use crate::cli::near_path::did_you_mean;
 use crate::trace::advice;
 
 /// An index, and the way to its files.
@@ -51,6 +52,14 @@ impl TraceSource {
         }
         let path = PathBuf::from(source.strip_prefix("file://").unwrap_or(source));
         let path = if path.is_dir() { path.join(INDEX_NAME) } else { path };
+        let is_index = path.extension().is_some_and(|extension| extension == "toml");
+        if !path.exists() && !is_index {
+            bail!(
+                "{source}: there is no such folder; expected a folder of traces, its {INDEX_NAME}, or an \
+                 address{}",
+                did_you_mean(&path)
+            );
+        }
         if !path.exists() {
             bail!(
                 "{}: there is no index; `heaplay traces {} --write-index --licence LICENCE` writes \
