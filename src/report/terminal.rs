@@ -15,7 +15,7 @@ use super::scorecard_table::means;
 use super::text::{caveat, list, pages_written};
 use super::thread_table::{THREADS_NOTE, thread_table};
 use super::unit_table::{returnable_lines, returnable_sentence};
-use crate::results::{CellKey, Metric, Run, Scope};
+use crate::results::{CellKey, Metric, Moment, Run, Scope};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
 /// The column of the touch pass, where it was measured.
@@ -63,7 +63,7 @@ pub fn summary(run: &Run) -> String {
         if let Some(sentence) = returnable_sentence(trace_report) {
             text += &format!("{sentence}\n");
         }
-        for sentence in own_line_notes(trace_report, &returnable_lines(trace_report)) {
+        for sentence in own_line_notes(trace_report, &returnable_lines(trace_report), Moment::End) {
             text += &format!("{sentence}\n");
         }
         text += &on_huge_pages(trace_report);

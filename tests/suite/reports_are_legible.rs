@@ -324,8 +324,12 @@ fn answers_on_a_line_have_what_is_decided_by() {
 
     let trace = &mut run.manifest.traces[0];
     trace.call_times = vec![(0, 0), (1_000_000, trace.recorded_ns)];
-    let entry =
-        LibraryLineEntry { caller: "/srv/load.py:3".into(), callers: 1, is_with_callers: true };
+    let entry = LibraryLineEntry {
+        caller: "/srv/load.py:3".into(),
+        callers: 1,
+        is_with_callers: true,
+        ..LibraryLineEntry::default()
+    };
     trace.library_lines.insert(DECODER.to_owned(), entry);
     let own = |row: &&mut Attribution| row.moment == Moment::End && row.backend == "bump";
     let mut rows = run.attributions.iter_mut().filter(own);

@@ -141,7 +141,7 @@ fn most_at_peak(trace_report: &TraceReport) -> Option<String> {
     });
     let row = at_peak.max_by_key(|row| row.live_bytes)?;
     let (line, held) = (short_line(&row.site), bytes(row.live_bytes as f64));
-    let own = own_line_note(trace_report, &row.site);
+    let own = own_line_note(trace_report, &row.site, Moment::Peak);
     let own = own.map_or(String::new(), |sentence| format!("{sentence} "));
     Some(format!("Of that {line} allocated {held} in {} blocks. {own}", count(row.live_blocks)))
 }
@@ -203,7 +203,7 @@ fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
                 None => picture.title.clone(),
             };
             let advice = "A line is where blocks were allocated: look for what still holds them.";
-            let own = own_line_notes(trace_report, &lines);
+            let own = own_line_notes(trace_report, &lines, Moment::End);
             let sentences = returnable.into_iter().chain([title]).chain(own).chain(notes);
             let collection = collection_note(trace_report).map(str::to_owned);
             let advice = [advice.to_owned()].into_iter().chain(collection);
