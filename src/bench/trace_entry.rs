@@ -3,7 +3,7 @@
 
 use crate::program::{
     AllocationSites, LibraryLine, LiveCallers, LiveSites, PeakSurvival, Program, Times,
-    live_bytes_after,
+    library_lines, live_bytes_after,
 };
 use crate::results::{LibraryLineEntry, LiveCallersEntry, PeakSurvivalEntry, TraceEntry};
 
@@ -22,7 +22,7 @@ pub fn with_lines_and_times(
     let is_with_callers = sites.has_callers();
     let end = trace.end.as_ref().map_or(u64::MAX, |end| end.event);
     let live = LiveSites::of(program, sites.with_callers(), end);
-    let library_lines = sites.library_lines(live.as_ref()).into_iter().map(|library| {
+    let library_lines = library_lines(sites, live.as_ref()).into_iter().map(|library| {
         let LibraryLine { line, caller, callers, live } = library;
         let [at_peak, at_end] = live.map(|live| live.map(live_callers));
         let caller = caller.unwrap_or_default();

@@ -8,12 +8,9 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::compiled::Program;
-use super::library_lines::{LibraryLine, SiteFigures, has_callers, library_lines};
-use super::live_sites::LiveSites;
 use super::reading::read_u64;
-use crate::trace::{
-    CALLED_FROM, SITE_LIMIT_BYTES, frames, innermost, is_frame_named, is_site_named,
-};
+use crate::trace::{CALLED_FROM, SITE_LIMIT_BYTES, frames, innermost};
+use crate::units::{is_frame_named, is_site_named};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names
 /// of the sites. Where the trace has callers, a site is at first the whole chain of calls;
@@ -112,14 +109,9 @@ impl AllocationSites {
         AllocationSites { with_callers: None, ..self }
     }
 
-    /// The sites that are lines of libraries, and which of the program's own lines call each. `live` is
-    /// what is live of [`AllocationSites::with_callers`].
-    pub fn library_lines(&self, live: Option<&LiveSites>) -> Vec<LibraryLine> {
-        let figures = self.with_callers().figures(live);
-        match &self.with_callers {
-            Some(_) => library_lines(figures, |site| innermost(site).to_owned()),
-            None => library_lines(figures, str::to_owned),
-        }
+    /// Whether [`AllocationSites::by_line`] left out callers.
+    pub(super) fn is_grouped(&self) -> bool {
+        self.with_callers.is_some()
     }
 
     /// Whether the trace has callers of lines.
@@ -137,19 +129,9 @@ impl AllocationSites {
         &self.sites
     }
 
-    /// Each named site with what is known of it.
-    fn figures(&self, live: Option<&LiveSites>) -> Vec<SiteFigures<'_>> {
-        let mut requests = vec![0_u64; self.names.len() + 1];
-        for site in &self.sites {
-            if let Some(count) = requests.get_mut(*site as usize) {
-                *count += 1;
-            }
-        }
-        let of = |site: usize| live.map(|live| live.of_site(site)).unwrap_or_default();
-        let named = self.names.iter().zip(1..).zip(requests.into_iter().skip(1));
-        named
-            .map(|((name, site), requests)| SiteFigures { name, requests, live: of(site) })
-            .collect()
+    /// The named sites, in the order of their numbers from 1.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The same with all that the line `name`, or its callees, allocated as one site of that line,
@@ -277,6 +259,11 @@ impl AllocationSites {
         }
         Ok(read)
     }
+}
+
+/// Whether any site has callers.
+fn has_callers(names: &[String]) -> bool {
+    names.iter().any(|name| name.contains(CALLED_FROM))
 }
 
 /// The site of each request, one after the other.

@@ -7,21 +7,22 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::live_sites::LiveOfSite;
-use crate::trace::{CALLED_FROM, frames, innermost, is_library_code};
+use super::allocation_sites::AllocationSites;
+use super::live_sites::{LiveOfSite, LiveSites};
+use crate::trace::{frames, innermost, is_library_code};
 
 /// Lines at most: the ones with most requests.
 const LINES_MAX: usize = 500;
 
 /// What is known of a site.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SiteFigures<'a> {
+struct SiteFigures<'a> {
     /// Its name, with its callers.
-    pub name: &'a str,
+    name: &'a str,
     /// Its requests; 0 where they are not known.
-    pub requests: u64,
+    requests: u64,
     /// What is live of it at the peak and at the end.
-    pub live: [LiveOfSite; 2],
+    live: [LiveOfSite; 2],
 }
 
 /// A line of a library, and who calls it.
@@ -100,9 +101,29 @@ fn most_of<'a>(figures: &HashMap<&'a str, u64>) -> Option<(&'a str, u64)> {
     most.map(|(caller, figure)| (*caller, *figure))
 }
 
+/// The sites that are lines of libraries, and which of the program's own lines call each. `live` is what
+/// is live of [`AllocationSites::with_callers`].
+pub fn library_lines(sites: &AllocationSites, live: Option<&LiveSites>) -> Vec<LibraryLine> {
+    let with_callers = sites.with_callers();
+    let mut requests = vec![0_u64; with_callers.number() + 1];
+    for site in with_callers.of_requests() {
+        if let Some(count) = requests.get_mut(*site as usize) {
+            *count += 1;
+        }
+    }
+    let of = |site: usize| live.map(|live| live.of_site(site)).unwrap_or_default();
+    let named = with_callers.names().iter().zip(1..).zip(requests.into_iter().skip(1));
+    let figures =
+        named.map(|((name, site), requests)| SiteFigures { name, requests, live: of(site) });
+    match sites.is_grouped() {
+        true => grouped_lines(figures, |site| innermost(site).to_owned()),
+        false => grouped_lines(figures, str::to_owned),
+    }
+}
+
 /// The lines of libraries of sites that are grouped by `group`. Where no number of requests is known, all
 /// are 0, and a line that several call has no caller.
-pub(super) fn library_lines<'a>(
+fn grouped_lines<'a>(
     sites: impl IntoIterator<Item = SiteFigures<'a>>,
     group: impl Fn(&str) -> String,
 ) -> Vec<LibraryLine> {
@@ -131,11 +152,6 @@ pub(super) fn library_lines<'a>(
     lines.into_iter().map(named).collect()
 }
 
-/// Whether any site has callers.
-pub(super) fn has_callers(names: &[String]) -> bool {
-    names.iter().any(|name| name.contains(CALLED_FROM))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,7 +174,7 @@ mod tests {
         };
         let by_line = |factor: u64| {
             let sites = (0..sites.len()).map(|at| figures(at, factor));
-            library_lines(sites, |site| innermost(site).to_owned())
+            grouped_lines(sites, |site| innermost(site).to_owned())
         };
         let line = |line: &str, caller: Option<&str>, callers| LibraryLine {
             line: line.into(),
@@ -170,7 +186,7 @@ mod tests {
         assert_eq!(by_line(1), [line(DECODER, Some("/srv/other.py:8"), 2), frozen.clone()]);
         // Without numbers it is not known which of two it is.
         assert_eq!(by_line(0), [line(DECODER, None, 2), frozen]);
-        let whole = library_lines([figures(0, 0)], str::to_owned);
+        let whole = grouped_lines([figures(0, 0)], str::to_owned);
         assert_eq!(whole, [line(&sites[0].0, Some("/srv/load.py:3"), 1)]);
     }
 
@@ -186,7 +202,7 @@ mod tests {
             site(&names[1], 10, [live(10, 100), live(10, 100)]),
             site(DECODER, 40, [startup; 2]),
         ];
-        let lines = library_lines(sites, |site| innermost(site).to_owned());
+        let lines = grouped_lines(sites, |site| innermost(site).to_owned());
         let [peak, end] = &lines[0].live;
         let callers = |caller: &str, caller_bytes, callers, blocks, own_bytes| {
             let caller = Some(caller.to_owned());

@@ -71,7 +71,7 @@ pub use feed::Feed;
 #[cfg(test)]
 pub(crate) use fixtures::{Draw, FixedRows};
 pub use instruction::{Action, Instruction, SLOT_LIMIT};
-pub use library_lines::{LibraryLine, LiveCallers};
+pub use library_lines::{LibraryLine, LiveCallers, library_lines};
 pub use live_sites::{LiveSites, PeakSurvival, live_bytes_after};
 pub use outline::{Outline, Profile, ProgramThread};
 pub use parts::{Parts, write_parts};

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-pub use crate::trace::short_line;
-
 use crate::results::{EndKind, EndPoint, TraceEntry};
+pub use crate::units::short_line;
 use crate::units::{count, percent};
 
 /// What every picture and table of a trace says that was not recorded: that it was synthesised, and

@@ -8,7 +8,6 @@
 //!   messages show of it.
 //! - `formats.rs` is the list of formats (`csv.rs`; `binary.rs` with `column.rs` and `frame.rs`). It
 //!   creates and copies traces. `opening.rs` opens them, `salvage.rs` those that were cut off.
-//! - `short_name.rs` has the short names of lines, and which lines such a name means.
 //! - `sequence.rs` turns rows into calls and validates them. `statistics.rs` counts what a trace
 //!   holds, `block_counts.rs` what is live at chosen moments, and `live_at.rs` at the end.
 //!   `live_series.rs` has the live bytes over time, and their plateau.
@@ -68,7 +67,6 @@ mod rep;
 mod rmm;
 mod salvage;
 mod sequence;
-mod short_name;
 mod stable_file;
 mod statistics;
 mod symbols;
@@ -107,7 +105,6 @@ pub use raw_fold::fold_oldest;
 pub use raw_words::Fold;
 pub use salvage::open_salvaging;
 pub use sequence::{Call, Sequence, SequenceError};
-pub use short_name::{is_frame_named, is_site_named, short_line};
 pub use stable_file::FileStamp;
 pub use statistics::{
     AGE_SIZES, Age, DomainCount, EndStatistics, OpCount, REQUESTED_LIMIT_BYTES, RemoteFrees,

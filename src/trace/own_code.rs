@@ -8,7 +8,8 @@ const PACKAGE_FOLDERS: [&str; 2] = ["site-packages", "dist-packages"];
 /// Where headers and the sources of other languages' standard libraries and packages lie.
 const SOURCE_FOLDERS: [&str; 3] = ["/usr/include/", "/rustc/", "/.cargo/registry/"];
 
-/// Whether a frame, `file:line`, `module!function` or `module+0x1234`, is of a library. Any other file is the program's.
+/// Whether a frame, `file:line`, `module!function` or `module+0x1234`, is of a library.
+/// Any other file is the program's.
 pub fn is_library_code(frame: &str) -> bool {
     let place = frame.split(VIA).next().unwrap_or(frame);
     // Frozen modules of the interpreter, and code that a library made of a string.

@@ -166,7 +166,7 @@ impl<'a> RetentionRows<'a> {
         if self.moment == Moment::Peak { "at the live peak" } else { &self.end_name }
     }
 
-    /// The backends of sentences: a bound is only in the picture, unless it is alone.
+    /// The backends of sentences: a bound is only in the picture, unless there is no other.
     fn choosable(&self) -> Vec<&'a BackendFigures<'a>> {
         let own: Vec<&BackendFigures> =
             self.backends.iter().copied().filter(|backend| !backend.is_bound()).collect();

@@ -124,7 +124,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
     })
 }
 
-/// The backends of sentences: a bound is only in the picture, unless it is alone.
+/// The backends of sentences: a bound is only in the picture, unless there is no other.
 fn without_bounds<'b, 'a>(shown: &[&'b BackendFigures<'a>]) -> Vec<&'b BackendFigures<'a>> {
     let own: Vec<&BackendFigures> =
         shown.iter().copied().filter(|backend| !backend.is_bound()).collect();

@@ -1,7 +1,12 @@
 //! The short names of lines, as reports print them, and the lines that a typed name means: each printed
 //! name can be typed back.
 
-use super::event::{CALLED_FROM, frames};
+/// Stands in a site between a line and its caller, as in a trace.
+const CALLED_FROM: &str = " < ";
+
+fn frames(site: &str) -> impl Iterator<Item = &str> {
+    site.split(CALLED_FROM)
+}
 
 /// A line's name as a person knows it: the file, without its folders, and the number.
 pub fn short_line(line: &str) -> String {
