@@ -11,6 +11,7 @@
 //! | `time_slices.rs` | runs the timed children of a trace in time slices |
 //! | `interference.rs` | says how many batches run side by side |
 //! | `workload.rs` | a compiled trace; `handover.rs` gives it to a child in parts |
+//! | `trace_entry.rs` | what the run record has of a trace's lines and times |
 //! | `huge_pages.rs` | whether children may have transparent huge pages |
 //! | `settings.rs`, `error.rs` | limits of children; why a run could not go on |
 //! | `job.rs`, `files.rs` | what a child is to do, and the files that go with it |
@@ -101,6 +102,7 @@ mod slow_calls;
 mod suite;
 mod thread_rows;
 mod time_slices;
+mod trace_entry;
 mod validate;
 mod versions;
 mod what_if;

@@ -13,11 +13,12 @@ use super::files::{FileNumber, JobFiles, memory_file};
 use super::handover::Decoder;
 use super::job::{PacedBy, ProgramInput};
 use super::plan::TraceDemand;
+use super::trace_entry::with_lines_and_times;
 use crate::program::{
     AllocationSites, Change, Feed, Outline, Parts, Profile, Program, Times, what_if,
 };
 use crate::replay::PaceMethod;
-use crate::results::{LibraryLineEntry, Pass, TraceEntry};
+use crate::results::{Pass, TraceEntry};
 use crate::trace::ArenaEvent;
 
 /// A compiled trace, ready for children.
@@ -54,24 +55,6 @@ enum ProgramSource {
     Trace(PathBuf),
 }
 
-/// Calls with their times in the run record, at most.
-const CALL_TIMES_MAX: usize = 256;
-
-/// The entry of a trace with what the run record has of its sites and times.
-fn with_lines_and_times(trace: TraceEntry, sites: &AllocationSites, times: &Times) -> TraceEntry {
-    let is_with_callers = sites.has_callers();
-    let library_lines = sites.library_lines().into_iter().map(|library| {
-        let caller = library.caller.unwrap_or_default();
-        let entry = LibraryLineEntry { caller, callers: library.callers, is_with_callers };
-        (library.line, entry)
-    });
-    TraceEntry {
-        library_lines: library_lines.collect(),
-        call_times: times.some_marks(CALL_TIMES_MAX),
-        ..trace
-    }
-}
-
 impl Workload {
     /// A whole program with its sites and its times.
     ///
@@ -83,11 +66,13 @@ impl Workload {
         sites: AllocationSites,
         times: Times,
     ) -> io::Result<Workload> {
+        let trace = with_lines_and_times(trace, &program, &sites, &times);
+        let sites = sites.without_callers();
         let file = memory_file("heaplay-program", |out| program.write(out))?;
         let (sites_file, times_file) = (sites_file(&sites)?, times_file(&times)?);
         let source = ProgramSource::Compiled(file);
         Ok(Workload {
-            trace: with_lines_and_times(trace, &sites, &times),
+            trace,
             program,
             sites,
             times,
@@ -112,7 +97,7 @@ impl Workload {
         path: &Path,
     ) -> io::Result<Workload> {
         Ok(Workload {
-            trace: with_lines_and_times(trace, &sites, &times),
+            trace: with_lines_and_times(trace, &program, &sites, &times),
             program,
             sites_file: sites_file(&sites)?,
             sites,

@@ -3,14 +3,8 @@
 
 use crate::backends;
 use crate::environment::{GLIBC_TUNABLES, LD_PRELOAD, MALLOC_CONF, PYTHONMALLOC, RJEM_MALLOC_CONF};
-use crate::spec::BackendSpec;
+use crate::spec::{BackendSpec, preloaded_library};
 
-/// Libraries by which a program gets an allocator that is compiled into heaplay.
-const LIBRARIES: [(&str, &str); 3] = [
-    ("jemalloc", "libjemalloc.so.2"),
-    ("mimalloc", "libmimalloc.so.2"),
-    ("tcmalloc", "libtcmalloc_minimal.so.4"),
-];
 /// Settings of glibc's malloc in this variable begin so.
 const MALLOC_TUNABLE: &str = "glibc.malloc.";
 
@@ -67,9 +61,8 @@ impl Deployment {
             (_, Some(path)) => deployment.preload = Some(path.to_owned()),
             ("malloc", _) => {}
             (name, _) => {
-                let known = LIBRARIES.iter().find(|(known, _)| *known == name);
-                let (_, library) = known.ok_or(NotDeployable::NoLibrary)?;
-                deployment.preload = Some((*library).to_owned());
+                let library = preloaded_library(name).ok_or(NotDeployable::NoLibrary)?;
+                deployment.preload = Some(library.to_owned());
             }
         }
         let variables = backends::environment(own).map_err(|_| NotDeployable::Unavailable)?;

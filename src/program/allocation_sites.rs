@@ -8,9 +8,9 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::compiled::Program;
-use super::library_lines::{LibraryLine, has_callers, library_lines};
 use super::reading::read_u64;
 use crate::trace::{CALLED_FROM, SITE_LIMIT_BYTES, frames, innermost};
+use crate::units::{is_frame_named, is_site_named};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names
 /// of the sites. Where the trace has callers, a site is at first the whole chain of calls;
@@ -23,10 +23,8 @@ pub struct AllocationSites {
     /// Where the requests' sites come with the parts of the program: the site of each number that
     /// the trace has, from 0 on.
     pub(super) of_recorded: Option<Arc<[u32]>>,
-    /// Of sites that were grouped by lines; see [`AllocationSites::library_lines`].
-    pub(super) library_lines: Vec<LibraryLine>,
-    /// Whether the trace has callers.
-    pub(super) has_callers: bool,
+    /// Of sites that were grouped by lines: the same with their callers.
+    pub(super) with_callers: Option<Box<AllocationSites>>,
 }
 
 const MAGIC: &[u8; 8] = b"HBIRTHS2";
@@ -71,8 +69,8 @@ impl AllocationSites {
         (site as usize).checked_sub(1).and_then(|at| self.names.get(at)).map_or("", String::as_str)
     }
 
-    /// The site of that name, or the only one whose path ends so: `decoder.py:353` finds
-    /// `/usr/lib/python3.11/json/decoder.py:353`.
+    /// The site of that name, or the only one whose path ends so or that a report prints so:
+    /// `decoder.py:353` finds `/usr/lib/python3.11/json/decoder.py:353`.
     ///
     /// # Errors
     /// The names that end so, when there are several; none when no site does.
@@ -80,12 +78,7 @@ impl AllocationSites {
         if let Some(at) = self.names.iter().position(|known| known == name) {
             return Ok(at as u32 + 1);
         }
-        let ending = format!("/{name}");
-        // A site with as many callers: the end of a longer chain is another line.
-        let callers = name.matches(CALLED_FROM).count();
-        let is_like = |known: &String| {
-            known.ends_with(&ending) && known.matches(CALLED_FROM).count() == callers
-        };
+        let is_like = |known: &String| is_site_named(known, name);
         let mut like = self.names.iter().enumerate().filter(|(_, known)| is_like(known));
         match (like.next(), like.next()) {
             (Some((at, _)), None) => Ok(at as u32 + 1),
@@ -100,34 +93,45 @@ impl AllocationSites {
     /// whatever called it.
     #[must_use]
     pub fn by_line(self) -> AllocationSites {
-        let has_callers = has_callers(&self.names);
-        let library_lines = self.library_lines_by(|site| innermost(site).to_owned());
+        let with_callers = has_callers(&self.names).then(|| Box::new(self.clone()));
         let grouped = self.regrouped(|site| innermost(site).to_owned());
-        AllocationSites { library_lines, has_callers, ..grouped }
+        AllocationSites { with_callers, ..grouped }
     }
 
-    /// The sites that are lines of libraries, and which of the program's own lines call each.
-    pub fn library_lines(&self) -> Vec<LibraryLine> {
-        match self.library_lines.as_slice() {
-            [] => self.library_lines_by(str::to_owned),
-            known => known.to_vec(),
-        }
+    /// The sites with their callers, where the trace has some: also after [`AllocationSites::by_line`].
+    pub fn with_callers(&self) -> &AllocationSites {
+        self.with_callers.as_deref().unwrap_or(self)
+    }
+
+    /// The same without the callers that [`AllocationSites::by_line`] left out: they need memory.
+    #[must_use]
+    pub fn without_callers(self) -> AllocationSites {
+        AllocationSites { with_callers: None, ..self }
+    }
+
+    /// Whether [`AllocationSites::by_line`] left out callers.
+    pub(super) fn is_grouped(&self) -> bool {
+        self.with_callers.is_some()
     }
 
     /// Whether the trace has callers of lines.
     pub fn has_callers(&self) -> bool {
-        self.has_callers || has_callers(&self.names)
+        has_callers(&self.with_callers().names)
     }
 
-    fn library_lines_by(&self, group: impl Fn(&str) -> String) -> Vec<LibraryLine> {
-        let mut requests = vec![0_u64; self.names.len() + 1];
-        for site in &self.sites {
-            if let Some(count) = requests.get_mut(*site as usize) {
-                *count += 1;
-            }
-        }
-        let names = self.names.iter().map(String::as_str);
-        library_lines(names.zip(requests.into_iter().skip(1)), group)
+    /// Number of named sites.
+    pub(super) fn number(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The site of each request, in order.
+    pub(super) fn of_requests(&self) -> &[u32] {
+        &self.sites
+    }
+
+    /// The named sites, in the order of their numbers from 1.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The same with all that the line `name`, or its callees, allocated as one site of that line,
@@ -151,8 +155,7 @@ impl AllocationSites {
         if all().any(|frame| frame == name) {
             return Some(name.to_owned());
         }
-        let ending = format!("/{name}");
-        let like: BTreeSet<&str> = all().filter(|frame| frame.ends_with(&ending)).collect();
+        let like: BTreeSet<&str> = all().filter(|frame| is_frame_named(frame, name)).collect();
         like.first().filter(|_| like.len() == 1).map(|&only| only.to_owned())
     }
 
@@ -256,6 +259,11 @@ impl AllocationSites {
         }
         Ok(read)
     }
+}
+
+/// Whether any site has callers.
+fn has_callers(names: &[String]) -> bool {
+    names.iter().any(|name| name.contains(CALLED_FROM))
 }
 
 /// The site of each request, one after the other.

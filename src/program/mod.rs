@@ -29,6 +29,7 @@
 //! | `plain_rows.rs` | the same for batches of rows without special cases |
 //! | `parts.rs`, `encoding.rs`, `prove.rs`, `feed.rs` | on the way to a worker |
 //! | `allocation_sites.rs`, `times.rs` | beside the program: who allocated, and when |
+//! | `live_sites.rs` | who allocated what is live at the peak and at the end |
 //! | `library_lines.rs` | which of the program's own lines call a library's line |
 //! | `beginning.rs` | the first calls of a program as a program of its own |
 //! | `plateau.rs` | the longest part in which live bytes hardly change |
@@ -48,6 +49,7 @@ mod instruction;
 mod kinds;
 mod late_ends;
 mod library_lines;
+mod live_sites;
 mod outline;
 mod parts;
 mod plain_rows;
@@ -69,6 +71,8 @@ pub use feed::Feed;
 #[cfg(test)]
 pub(crate) use fixtures::{Draw, FixedRows};
 pub use instruction::{Action, Instruction, SLOT_LIMIT};
+pub use library_lines::{LibraryLine, LiveCallers, library_lines};
+pub use live_sites::{LiveSites, PeakSurvival, live_bytes_after};
 pub use outline::{Outline, Profile, ProgramThread};
 pub use parts::{Parts, write_parts};
 pub(crate) use prefetch::prefetch;

@@ -3,9 +3,9 @@
 //! A choice is about as fast as the fastest and holds about as little as the smallest. Where no
 //! allocator is both, the sentence names the two sides of the trade.
 
+use crate::report::dockerfile::{DockerfileLine, dockerfile_line};
 use crate::report::figures::{BackendFigures, CallCost, ResidentFigure, TraceReport};
 use crate::report::text::{list, some};
-use crate::spec::BackendSpec;
 use crate::units::{bytes, figure};
 
 /// A time within this factor of the fastest counts as equal, also where the two differ for sure.
@@ -22,6 +22,7 @@ const NAMED_TRACES_MAX: usize = 7;
 #[derive(Clone, Debug)]
 struct Candidate {
     name: String,
+    spec: String,
     /// Time a call as in the tables, with its unit.
     time: String,
     time_ns: f64,
@@ -54,26 +55,25 @@ pub fn choice(trace_report: &TraceReport) -> Option<String> {
     let all = candidates(trace_report)?;
     let end_name = trace_report.end_name();
     let verdict = Verdict::of(&all)?;
-    let mut sentences = vec![verdict.sentence(&end_name)];
     let today = Today::of(trace_report);
-    sentences.extend(today.map(|today| today.sentence(&all, &verdict, &end_name)));
+    let own = today.as_ref().and_then(|today| today.candidate(&all));
+    let mut sentences: Vec<String> = Vec::new();
+    // What was not compared comes before any choice.
+    sentences.extend(today.as_ref().filter(|_| own.is_none()).map(Today::warning));
+    sentences.push(verdict.sentence(&end_name, own));
+    sentences.extend(own.and_then(|own| verdict.today(own, &end_name)));
+    let is_python = trace_report.trace.facts.contains_key("python");
+    sentences.extend(verdict.dockerfile(own, &end_name, is_python));
     sentences.extend(after_trim(&all));
     sentences.extend(after_delay(&all, &end_name));
     sentences.extend(left_out(trace_report));
-    let sentence = sentences.join(" ");
-    let bounds: Vec<String> =
-        trace_report.allocators().filter(|backend| is_bound(backend)).map(name_of).collect();
-    Some(match bounds.as_slice() {
-        [] => sentence,
-        [bound] => format!("{sentence} {bound} reuses no memory: it is a bound, and no choice."),
-        bounds => format!("{sentence} {} reuse no memory: they are bounds.", some(bounds)),
-    })
+    Some(sentences.join(" "))
 }
 
 /// The allocators of which time or memory is not known.
 fn left_out(trace_report: &TraceReport) -> Option<String> {
     let unknown =
-        trace_report.allocators().filter(|backend| !is_bound(backend) && !is_measured(backend));
+        trace_report.allocators().filter(|backend| !backend.is_bound() && !is_measured(backend));
     let names: Vec<String> = unknown.map(name_of).collect();
     let verb = if names.len() == 1 { "is" } else { "are" };
     (!names.is_empty()).then(|| format!("{} {verb} left out: not measured.", some(&names)))
@@ -89,16 +89,11 @@ fn name_of(backend: &BackendFigures) -> String {
     backend.name().to_owned()
 }
 
-/// Whether the backend takes nothing back, so that no program could have it for long.
-fn is_bound(backend: &BackendFigures) -> bool {
-    backend.spec.parse::<BackendSpec>().is_ok_and(|spec| spec.is_bound())
-}
-
 /// Those that could be chosen: of those that failed nothing is known. Their time is that of the calls,
 /// as in the table of comparisons. Where the program's first writes clearly change who leads, it is the
 /// time with those: a program makes them.
 fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
-    let could_be = |backend: &&BackendFigures| !is_bound(backend) && is_measured(backend);
+    let could_be = |backend: &&BackendFigures| !backend.is_bound() && is_measured(backend);
     let backends: Vec<&BackendFigures> = trace_report.allocators().filter(could_be).collect();
     let fastest = |cost: fn(&BackendFigures) -> Option<CallCost>| {
         let known = backends.iter().filter_map(|backend| Some((*backend, cost(backend)?)));
@@ -128,6 +123,7 @@ fn candidates(trace_report: &TraceReport) -> Option<Vec<Candidate>> {
         let memory_bytes = [memory.peak_bytes?, memory.end_bytes?];
         Some(Candidate {
             name: name_of(backend),
+            spec: backend.spec.to_owned(),
             time: format!("{} ns a call{writes}", figure(cost.middle_ns)),
             time_ns: cost.middle_ns,
             is_fast,
@@ -185,23 +181,39 @@ impl<'a> Verdict<'a> {
         Some(Verdict::Trade { fast, small })
     }
 
-    /// With the figures that decide it.
-    fn sentence(&self, end_name: &str) -> String {
+    /// With the figures that decide it. `own` is the allocator that the program has today.
+    fn sentence(&self, end_name: &str, own: Option<&Candidate>) -> String {
+        let is_own = |one: &Candidate| own.is_some_and(|own| own.name == one.name);
         match self {
-            Verdict::Any => "Any will do: none is clearly faster, or holds much less.".to_owned(),
+            Verdict::Any => match own {
+                Some(own) => format!(
+                    "Keep what you have, {}: no other is clearly faster, or holds much less.",
+                    own.name
+                ),
+                None => "Any will do: none is clearly faster, or holds much less.".to_owned(),
+            },
             Verdict::OneOf(both) => match both.as_slice() {
                 [only] => {
                     let [peak, end] = &only.memory;
+                    let choose = if is_own(only) { "Keep what you have," } else { "Choose" };
                     format!(
-                        "Choose {}: no other is clearly faster ({}) or holds much less ({peak} at the \
-                         peak, {end} {end_name}).",
+                        "{choose} {}: no other is clearly faster ({}) or holds much less at the peak \
+                         ({peak}) or {end_name} ({end}).",
                         only.name, only.time
                     )
                 }
-                both => format!(
-                    "Choose one of {}: no other is clearly faster or holds much less.",
-                    some(&names(both))
-                ),
+                both => match both.iter().find(|one| is_own(one)) {
+                    Some(own) => format!(
+                        "Keep what you have, {}: no other is clearly faster or holds much less. As good \
+                         {}.",
+                        own.name,
+                        as_good(both, own)
+                    ),
+                    None => format!(
+                        "Choose one of {}: no other is clearly faster or holds much less.",
+                        some(&names(both))
+                    ),
+                },
             },
             Verdict::Trade { fast, small } => format!(
                 "It is a trade: {} for time ({}), {} for memory ({}).",
@@ -211,6 +223,57 @@ impl<'a> Verdict<'a> {
                 small.figures(end_name)
             ),
         }
+    }
+
+    /// Whether the program should keep an allocator.
+    fn keeps(&self, own: &Candidate) -> bool {
+        match self {
+            Verdict::Any => true,
+            Verdict::OneOf(both) => both.iter().any(|one| one.name == own.name),
+            Verdict::Trade { .. } => false,
+        }
+    }
+
+    /// What the program has today, where [`Verdict::sentence`] does not say it. Its figures are named
+    /// once.
+    fn today(&self, own: &Candidate, end_name: &str) -> Option<String> {
+        let figures = match self.has_figures_of(&own.name) {
+            true => String::new(),
+            false => format!(" ({})", own.figures(end_name)),
+        };
+        (!self.keeps(own))
+            .then(|| format!("Today the program has {}, as recorded{figures}.", own.name))
+    }
+
+    /// The lines of a Dockerfile for what is chosen, and what they cost in memory at the end; that none is
+    /// needed for what the program has today.
+    fn dockerfile(
+        &self,
+        own: Option<&Candidate>,
+        end_name: &str,
+        is_python: bool,
+    ) -> Option<String> {
+        if own.is_some_and(|own| self.keeps(own)) {
+            return Some("No line of a Dockerfile is needed.".to_owned());
+        }
+        let chosen: Vec<&Candidate> = match self {
+            Verdict::Any => vec![],
+            Verdict::OneOf(both) => both.iter().copied().take(1).collect(),
+            Verdict::Trade { fast, small } => vec![fast, small],
+        };
+        let is_other = |one: &&Candidate| own.is_none_or(|own| own.name != one.name);
+        let line = |one: &Candidate| {
+            let rise = own.filter(|own| is_more(one.memory_bytes[1], own.memory_bytes[1]));
+            let rise = rise.map_or(String::new(), |own| {
+                format!(": memory {end_name} rises from {} to {}", own.memory[1], one.memory[1])
+            });
+            Some(match dockerfile_line(&one.spec, is_python)? {
+                DockerfileLine::Env(line) => format!("`{line}` for {}{rise}", one.name),
+                DockerfileLine::None => format!("none for {}{rise}", one.name),
+            })
+        };
+        let lines: Vec<String> = chosen.into_iter().filter(is_other).filter_map(line).collect();
+        (!lines.is_empty()).then(|| format!("The line of a Dockerfile: {}.", lines.join("; ")))
     }
 
     /// Only the names, for a list of traces.
@@ -237,6 +300,13 @@ impl<'a> Verdict<'a> {
             Verdict::Any | Verdict::OneOf(_) => self.is_only(name),
         }
     }
+}
+
+/// The others of those that are chosen, with their verb.
+fn as_good(both: &[&Candidate], own: &Candidate) -> String {
+    let others: Vec<&Candidate> = both.iter().copied().filter(|one| one.name != own.name).collect();
+    let verb = if others.len() == 1 { "is" } else { "are" };
+    format!("{verb} {}", some(&names(&others)))
 }
 
 fn names(candidates: &[&Candidate]) -> Vec<String> {
@@ -269,18 +339,23 @@ impl Today {
         Some(Today { name: name.clone(), is_backend: false })
     }
 
-    /// In a sentence, with its figures where `verdict` has not got them.
-    fn sentence(&self, all: &[Candidate], verdict: &Verdict, end_name: &str) -> String {
+    /// Its figures; `None` where it was not measured.
+    fn candidate<'a>(&self, all: &'a [Candidate]) -> Option<&'a Candidate> {
+        all.iter().find(|one| one.name == self.name)
+    }
+
+    /// That the choice is without it.
+    fn warning(&self) -> String {
         let name = &self.name;
-        if verdict.is_only(name) {
-            return "The program has it today, as recorded.".to_owned();
+        match self.is_backend {
+            true => format!(
+                "This run has not measured {name}, which the program has today, as recorded: \
+                 `--backends` takes it. Of those that are measured:"
+            ),
+            false => format!(
+                "The program has {name} today, as recorded, which is none of those that are measured."
+            ),
         }
-        let about = match all.iter().find(|one| one.name == *name) {
-            Some(own) if !verdict.has_figures_of(name) => format!(" ({})", own.figures(end_name)),
-            None if self.is_backend => "; this run has not measured it".to_owned(),
-            _ => String::new(),
-        };
-        format!("Today the program has {name}, as recorded{about}.")
     }
 }
 
@@ -371,6 +446,7 @@ mod tests {
     fn one(name: &str, time_ns: f64, is_fast: bool, peak: f64, end: f64) -> Candidate {
         Candidate {
             name: name.into(),
+            spec: name.into(),
             time: format!("{time_ns} ns a call"),
             time_ns,
             is_fast,
@@ -383,7 +459,7 @@ mod tests {
     }
 
     fn words(all: &[Candidate]) -> String {
-        Verdict::of(all).unwrap().sentence("at the end")
+        Verdict::of(all).unwrap().sentence("at the end", None)
     }
 
     #[test]
@@ -392,8 +468,8 @@ mod tests {
             (one("malloc", 25.0, false, 100.0, 90.0), one("pymalloc", 15.0, true, 104.0, 80.0));
         assert_eq!(
             words(&[slow.clone(), quick.clone()]),
-            "Choose pymalloc: no other is clearly faster (15 ns a call) or holds much less (104 MiB at the \
-             peak, 80 MiB at the end)."
+            "Choose pymalloc: no other is clearly faster (15 ns a call) or holds much less at the peak \
+             (104 MiB) or at the end (80 MiB)."
         );
         let level = one("mimalloc", 14.0, true, 105.0, 82.0);
         assert!(
@@ -420,22 +496,41 @@ mod tests {
             one("malloc", 20.0, false, 100.0, 90.0),
             one("pymalloc", 30.0, false, 110.0, 99.0),
         ];
-        let words = |today: &str, all: &[Candidate]| {
-            let today = Today { name: today.into(), is_backend: true };
-            today.sentence(all, &Verdict::of(all).unwrap(), "at the end")
+        let today = |name: &str| {
+            let own = all.iter().find(|one| one.name == name).unwrap();
+            Verdict::of(&all).unwrap().today(own, "at the end")
         };
-        assert_eq!(words("malloc", &all), "Today the program has malloc, as recorded.");
+        assert_eq!(today("malloc").unwrap(), "Today the program has malloc, as recorded.");
         assert_eq!(
-            words("pymalloc", &all),
+            today("pymalloc").unwrap(),
             "Today the program has pymalloc, as recorded (30 ns a call, 110 MiB at the peak, 99 MiB at \
              the end)."
         );
-        assert_eq!(
-            words("pymalloc@3.9", &all),
-            "Today the program has pymalloc@3.9, as recorded; this run has not measured it."
-        );
+        let missing = Today { name: "pymalloc@3.9".into(), is_backend: true };
+        assert!(missing.candidate(&all).is_none());
+        assert!(missing.warning().starts_with("This run has not measured pymalloc@3.9, which"));
         let chosen = [one("malloc", 9.0, true, 100.0, 90.0), all[2].clone()];
-        assert_eq!(words("malloc", &chosen), "The program has it today, as recorded.");
+        let verdict = Verdict::of(&chosen).unwrap();
+        assert_eq!(verdict.today(&chosen[0], "at the end"), None);
+        assert_eq!(
+            verdict.sentence("at the end", Some(&chosen[0])),
+            "Keep what you have, malloc: no other is clearly faster (9 ns a call) or holds much less at \
+             the peak (100 MiB) or at the end (90 MiB)."
+        );
+        assert_eq!(
+            verdict.dockerfile(Some(&chosen[0]), "at the end", true).unwrap(),
+            "No line of a Dockerfile is needed."
+        );
+        assert_eq!(
+            verdict.dockerfile(Some(&chosen[1]), "at the end", true).unwrap(),
+            "The line of a Dockerfile: `ENV PYTHONMALLOC=malloc` for malloc."
+        );
+        let rising = Verdict::of(&all).unwrap().dockerfile(Some(&all[1]), "at the end", false);
+        assert_eq!(
+            rising.unwrap(),
+            "The line of a Dockerfile: `ENV LD_PRELOAD=libjemalloc.so.2` for jemalloc: memory at the end \
+             rises from 90 MiB to 150 MiB."
+        );
         assert_eq!(
             Verdict::of(&all).unwrap().brief(),
             "a trade, jemalloc for time or malloc for memory"

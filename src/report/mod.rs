@@ -13,15 +13,18 @@ pub mod picture;
 
 mod choice;
 mod comparison_table;
+mod dockerfile;
 mod error;
 mod failed_cells;
 mod files;
 mod free_list_note;
+mod line_answer;
 mod machines;
 mod markdown;
 mod own_line;
 mod page;
 mod palette;
+mod peak_survival;
 mod percentiles_table;
 mod private;
 mod render;

@@ -8,13 +8,12 @@ use super::figures::{
     BackendFigures, ResidentFigure, ThreadMemory, TraceReport, WINDOWS, WINDOWS_NOTE, call_text,
     seen_text, short_site, slow_calls, worst_windows,
 };
+use super::line_answer::line_answer;
 use super::machines::machine_sentences;
 use super::markdown::markdown;
-use super::own_line::own_line_notes;
 use super::scorecard_table::means;
 use super::text::{caveat, list, pages_written};
 use super::thread_table::{THREADS_NOTE, thread_table};
-use super::unit_table::{returnable_lines, returnable_sentence};
 use crate::results::{CellKey, Metric, Run, Scope};
 use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
 
@@ -60,10 +59,7 @@ pub fn summary(run: &Run) -> String {
             text += &format!("{}.\n", pages_written(trace_report.trace));
         }
         text += &left_by_trim(trace_report);
-        if let Some(sentence) = returnable_sentence(trace_report) {
-            text += &format!("{sentence}\n");
-        }
-        for sentence in own_line_notes(trace_report, &returnable_lines(trace_report)) {
+        for sentence in line_answer(trace_report) {
             text += &format!("{sentence}\n");
         }
         text += &on_huge_pages(trace_report);

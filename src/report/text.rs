@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::results::{EndKind, EndPoint, TraceEntry};
+pub use crate::units::short_line;
 use crate::units::{count, percent};
 
 /// What every picture and table of a trace says that was not recorded: that it was synthesised, and
@@ -123,35 +124,9 @@ pub fn capitalised(text: &str) -> String {
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// A line's name as a person knows it: the file, without its folders, and the number.
-pub fn short_line(line: &str) -> String {
-    if line.is_empty() {
-        return "(no line)".to_owned();
-    }
-    let frames: Vec<String> = line.split(CALLED_FROM).map(short_frame).collect();
-    frames.join(CALLED_FROM)
-}
-
-/// Stands in a site between a line and its caller.
-const CALLED_FROM: &str = " < ";
-
-fn short_frame(frame: &str) -> String {
-    if let Some(frozen) = frame.strip_prefix("<frozen ") {
-        return frozen.replacen('>', "", 1);
-    }
-    frame.rsplit('/').next().unwrap_or(frame).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_have_short_names() {
-        assert_eq!(short_line("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
-        assert_eq!(short_line("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
-        assert_eq!((short_line(""), short_line("a.py:1")), ("(no line)".into(), "a.py:1".into()));
-    }
 
     #[test]
     fn lists_end_with_and() {

@@ -1,20 +1,21 @@
-//! Which line retains memory by arenas, by spans and by the top of heaps: a sentence and a table, for
-//! terminal and page.
+//! Which line retains memory by arenas, by spans and by the top of heaps, and what its change returns: as
+//! a part of a sentence, and as a table.
 
 use super::figures::{BackendFigures, TraceReport};
-use super::text::{all_or_ends, capitalised, short_line};
+use super::text::short_line;
 use super::thread_table::TextTable;
-use crate::results::{Moment, RetentionAtEnd, ReturnableLine, ReturnedUnit, UnitRetention};
+use crate::results::{
+    Attribution, Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES, RetentionAtEnd, ReturnedUnit,
+    UnitRetention,
+};
 use crate::units::{bytes, count};
 
 /// What the columns mean.
 pub const UNITS_NOTE: &str = "An arena or a span is returned when no block lives in it; glibc's heap \
-     shrinks only from its top. Retained: resident pages without a live byte, by the line's share of \
-     the blocks. Returnable: what could be returned if only this line's blocks were elsewhere. By replay: \
-     what a replay returned in which they were. All lines are in unit_retention.csv";
+     shrinks only from its top. Holds: what the line's live blocks hold. A change returns: by how much \
+     resident memory fell in a replay in which the line's blocks were elsewhere; ≈ where no replay was \
+     made: predicted, if only these blocks were elsewhere. All lines are in unit_retention.csv";
 
-/// A saving within this factor of the prediction confirms it.
-const CONFIRMED: f64 = 1.5;
 /// Rows of a backend, at most.
 const ROWS_MAX: usize = 5;
 
@@ -27,53 +28,64 @@ fn unit_name(unit: ReturnedUnit) -> &'static str {
     }
 }
 
-/// The line that keeps most memory of a backend from being returned at the end, and its check.
-struct CheckedLine<'a> {
-    predicted: ReturnableLine<'a>,
+/// What a change of a line returns under a backend at the end.
+pub struct LineChange<'a> {
+    /// The line.
+    pub line: &'a str,
+    /// What it is predicted to return, in bytes; 0 where nothing is predicted.
+    predicted_bytes: f64,
     /// Resident memory before and after, in a replay of the change, in bytes; `None` where none was made.
     resident_bytes: Option<[f64; 2]>,
 }
 
-impl CheckedLine<'_> {
-    /// Whether a replay of the change returned next to nothing of what was predicted. Blocks of other
-    /// lines then take the place, or free blocks in a thread's cache.
-    fn is_refuted(&self) -> bool {
-        self.saved_bytes().is_some_and(|saved| saved * CONFIRMED < self.predicted.bytes as f64)
+impl LineChange<'_> {
+    /// What it returns by a replay, or else by the prediction.
+    pub fn returned_bytes(&self) -> f64 {
+        self.resident_bytes.map_or(self.predicted_bytes, |[before, after]| before - after)
     }
 
-    /// What the replay returned.
-    fn saved_bytes(&self) -> Option<f64> {
-        self.resident_bytes.map(|[before, after]| before - after)
+    /// Whether it returns enough to be named.
+    pub fn is_worth_naming(&self) -> bool {
+        self.returned_bytes() >= RETURNABLE_LEAST_BYTES as f64
     }
 
-    /// What its change returns under a backend: of how much, as far as a replay or a prediction knows.
-    /// All else is in the table.
-    fn returned_text(&self, backend: &BackendFigures) -> String {
-        let (name, predicted) = (backend.name(), bytes(self.predicted.bytes as f64));
-        match self.resident_bytes {
-            None => format!("{predicted} under {name} (predicted)"),
-            Some([before, after]) => {
-                format!("{} of {} under {name}", bytes(before - after), bytes(before))
-            }
+    /// What the line holds and what its change returns.
+    pub fn sentence(&self, trace_report: &TraceReport) -> String {
+        let line = short_line(self.line);
+        let held = held_text(trace_report, self.line).unwrap_or_else(|| "blocks".to_owned());
+        let returned = bytes(self.returned_bytes());
+        let returned = match self.resident_bytes {
+            Some([before, _]) => format!("{returned} of {}", bytes(before)),
+            None => format!("{returned} (predicted)"),
+        };
+        format!("{line} holds {held}; a change of this line returns {returned}")
+    }
+}
+
+/// What a change returned or is predicted to return, as a cell; `None` where neither is known.
+fn returned_cell(predicted_bytes: u64, resident_bytes: Option<[f64; 2]>) -> String {
+    match resident_bytes {
+        None if predicted_bytes == 0 => "–".to_owned(),
+        None => format!("≈ {}", bytes(predicted_bytes as f64)),
+        Some([before, after]) if after > before => {
+            format!("nothing: {} more is resident", bytes(after - before))
         }
-    }
-
-    /// What a replay did not confirm.
-    fn refuted_text(&self, backend: &BackendFigures) -> String {
-        let (line, name) = (short_line(self.predicted.line), backend.name());
-        let [saved, predicted] =
-            [self.saved_bytes().unwrap_or(0.0).max(0.0), self.predicted.bytes as f64].map(bytes);
-        format!("{line} {saved} instead of {predicted} ({name})")
+        Some([before, after]) if after == before => "nothing".to_owned(),
+        Some([before, after]) => bytes(before - after),
     }
 }
 
 /// What the live blocks of a line hold at the end; `None` where no backend has it.
 fn held_text(trace_report: &TraceReport, line: &str) -> Option<String> {
-    let mut rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
-    let row = rows.find(|row| row.moment == Moment::End && row.site == line)?;
+    let row = held(trace_report, line)?;
     let plural = if row.live_blocks == 1 { "" } else { "s" };
     let (held, blocks) = (bytes(row.live_bytes as f64), count(row.live_blocks));
     Some(format!("{held} in {blocks} block{plural}"))
+}
+
+fn held<'a>(trace_report: &TraceReport<'a>, line: &str) -> Option<&'a Attribution> {
+    let mut rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
+    rows.find(|row| row.moment == Moment::End && row.site == line).copied()
 }
 
 /// What the lines of a backend retain at the end.
@@ -81,11 +93,20 @@ fn retention<'a>(backend: &BackendFigures<'a>) -> Option<RetentionAtEnd<'a>> {
     RetentionAtEnd::of(backend.rows.unit_retention.iter().copied())
 }
 
-/// The line of a backend with most returnable memory; `None` where no line has enough to be named.
-fn returnable_line<'a>(backend: &BackendFigures<'a>) -> Option<CheckedLine<'a>> {
-    let predicted = retention(backend)?.most()?;
-    let resident_bytes = resident_bytes(backend, predicted.line);
-    Some(CheckedLine { predicted, resident_bytes })
+/// The lines of a backend whose change was replayed, or is predicted to return memory.
+pub fn changes<'a>(backend: &BackendFigures<'a>) -> Vec<LineChange<'a>> {
+    let predicted = retention(backend).map_or(vec![], |retention| retention.by_line());
+    let is_predicted = |line: &str| predicted.iter().any(|(known, _)| *known == line);
+    let replayed = backend.rows.what_ifs.iter().map(|row| (row.site.as_str(), 0));
+    let replayed = replayed.filter(|(line, _)| !is_predicted(line));
+    let lines = predicted.iter().copied().chain(replayed);
+    let change = |(line, predicted): (&'a str, u64)| LineChange {
+        line,
+        predicted_bytes: predicted as f64,
+        resident_bytes: resident_bytes(backend, line),
+    };
+    let is_line = |(line, _): &(&str, u64)| !line.is_empty() && *line != OTHER_SITES;
+    lines.filter(is_line).map(change).collect()
 }
 
 /// Resident memory at the end as it is, and in a replay with the line's survivors allocated last, in
@@ -93,58 +114,6 @@ fn returnable_line<'a>(backend: &BackendFigures<'a>) -> Option<CheckedLine<'a>> 
 fn resident_bytes(backend: &BackendFigures, line: &str) -> Option<[f64; 2]> {
     let row = backend.rows.what_if(line)?;
     Some([row.resident_before_bytes? as f64, row.resident_after_bytes? as f64])
-}
-
-/// The lines that [`returnable_sentence`] names, each once.
-pub fn returnable_lines(trace_report: &TraceReport) -> Vec<String> {
-    let lines = trace_report.allocators().filter_map(returnable_line);
-    let mut lines: Vec<String> =
-        lines.map(|returnable| returnable.predicted.line.to_owned()).collect();
-    lines.sort();
-    lines.dedup();
-    lines
-}
-
-/// The line with most returnable memory under each backend: what it holds, and what a replay of its
-/// change returned; `None` where no line has any.
-pub fn returnable_sentence(trace_report: &TraceReport) -> Option<String> {
-    let lines = trace_report
-        .allocators()
-        .filter_map(|backend| returnable_line(backend).map(|returnable| (backend, returnable)));
-    let (refuted, standing): (Vec<_>, Vec<_>) =
-        lines.partition(|(_, returnable)| returnable.is_refuted());
-    let (at_end, mut sentences) = (trace_report.end_name(), Vec::new());
-    let mut named: Vec<&str> = Vec::new();
-    for (_, returnable) in &standing {
-        let line = returnable.predicted.line;
-        if named.contains(&line) {
-            continue;
-        }
-        named.push(line);
-        let own = standing.iter().filter(|(_, other)| other.predicted.line == line);
-        let returned = own.map(|(backend, returnable)| {
-            let shown = returnable.saved_bytes().unwrap_or(returnable.predicted.bytes as f64);
-            (shown, returnable.returned_text(backend))
-        });
-        let returned = all_or_ends(returned.collect(), ", ");
-        let held = held_text(trace_report, line).map_or("blocks".to_owned(), |held| held);
-        sentences.push(format!(
-            "{} {} holds {held}; a change of this line returns {returned}.",
-            capitalised(&at_end),
-            short_line(line)
-        ));
-    }
-    if !refuted.is_empty() {
-        let figure = |(backend, returnable): &(&BackendFigures, CheckedLine)| {
-            (returnable.predicted.bytes as f64, returnable.refuted_text(backend))
-        };
-        let figures = all_or_ends(refuted.iter().map(figure).collect(), "; ");
-        sentences.push(format!(
-            "The line that could return most {at_end} returns less in a replay, as other blocks then \
-             hold the memory, or free ones in a thread's cache: {figures}."
-        ));
-    }
-    (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
 /// The lines of each backend with most returnable memory; `None` where no backend has such units.
@@ -163,14 +132,30 @@ pub fn unit_table(trace_report: &TraceReport) -> Option<TextTable> {
                 short_line(&row.site),
                 unit_name(row.unit).to_owned(),
                 count(row.units),
-                bytes(row.retained_bytes as f64),
-                bytes(row.returnable_bytes as f64),
-                resident_bytes(backend, &row.site)
-                    .map_or("–".to_owned(), |[before, after]| bytes(before - after)),
+                held(trace_report, &row.site)
+                    .map_or("–".to_owned(), |row| bytes(row.live_bytes as f64)),
+                returned_cell(row.returnable_bytes, resident_bytes(backend, &row.site)),
             ]
         }));
     }
-    let header = ["backend", "line", "returned by", "units", "retained", "returnable", "by replay"];
+    let header = ["backend", "line", "returned by", "units", "holds", "a change returns"];
     let header = header.map(str::to_owned).into();
     (!table.is_empty()).then_some((header, table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_returns_nothing_has_words_and_no_sign() {
+        let cell = |predicted, resident: Option<[f64; 2]>| {
+            returned_cell(predicted, resident).replace('\u{a0}', " ")
+        };
+        assert_eq!(cell(0, None), "–");
+        assert_eq!(cell(4096, None), "≈ 4.0 KiB");
+        assert_eq!(cell(4096, Some([9000.0, 807.999])), "8.0 KiB");
+        assert_eq!(cell(4096, Some([4096.0, 4096.0])), "nothing");
+        assert_eq!(cell(4096, Some([4096.0, 12_288.0])), "nothing: 8.0 KiB more is resident");
+    }
 }

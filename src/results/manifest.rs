@@ -49,6 +49,10 @@ pub struct TraceEntry {
     /// report can tell when a call was made. Empty where the trace has no times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub call_times: Vec<(u64, u64)>,
+    /// How much of the live peak is live at the end; `None` where the end is not after the peak, for a
+    /// trace that is replayed in parts, and in an older record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_survival: Option<PeakSurvivalEntry>,
     /// The moment that counts as the end; `None` for the last call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndPoint>,
@@ -82,6 +86,35 @@ fn is_false(is_set: &bool) -> bool {
     !is_set
 }
 
+/// How much of what a program held at its live peak is live at the end, in requested bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeakSurvivalEntry {
+    /// At the peak.
+    pub peak_bytes: u64,
+    /// Of the same blocks, at the end.
+    pub end_bytes: u64,
+    /// Whether blocks from before the program's first own line are left out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_without_startup: bool,
+    /// Where little is left, a moment for `--at` at which the program holds much: `mark:NAME`, `plateau`
+    /// or `peak`; else empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub held_at: String,
+}
+
+/// Less of the peak than this share at the end is little: lines at the end then say nothing of it.
+const LITTLE_LEFT: f64 = 0.1;
+/// A program that holds less than this, in bytes, has nothing to look for.
+const HELD_LEAST_BYTES: u64 = 1 << 20;
+
+impl PeakSurvivalEntry {
+    /// Whether little of the peak is live at the end: less than a tenth, of at least 1 MiB.
+    pub fn is_little(&self) -> bool {
+        let share = self.end_bytes as f64 / self.peak_bytes.max(1) as f64;
+        self.peak_bytes >= HELD_LEAST_BYTES && share < LITTLE_LEFT
+    }
+}
+
 /// Who calls a line of a library.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryLineEntry {
@@ -94,6 +127,30 @@ pub struct LibraryLineEntry {
     pub callers: u32,
     /// Whether the trace has callers of lines at all.
     pub is_with_callers: bool,
+    /// Who called it for what is live at the peak; `None` where nothing is, and in an older record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_peak: Option<LiveCallersEntry>,
+    /// The same at the moment that counts as the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_end: Option<LiveCallersEntry>,
+}
+
+/// Whose calls of a library's line allocated its live blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveCallersEntry {
+    /// The program's own line with most live bytes; empty where no caller is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub caller: String,
+    /// Live bytes of that caller.
+    pub caller_bytes: u64,
+    /// How many of the program's own lines have live blocks.
+    pub callers: u32,
+    /// Live blocks of the line.
+    pub blocks: u64,
+    /// Those that were allocated before the program's first own line.
+    pub startup_blocks: u64,
+    /// Live bytes of the line without the start-up's.
+    pub own_bytes: u64,
 }
 
 /// A thread of a trace that has a name.

@@ -56,9 +56,9 @@ pub use judge::{
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, EndKind, EndPoint, FORMAT, FurtherRepetitions, LibraryLineEntry, Machine,
-    Manifest, MergedRun, NamedThread, OLDEST_FORMAT, ProcessEntry, ProcessMemory, ProgramMark,
-    TimeBudget, TraceEntry,
+    BackendEntry, EndKind, EndPoint, FORMAT, FurtherRepetitions, LibraryLineEntry,
+    LiveCallersEntry, Machine, Manifest, MergedRun, NamedThread, OLDEST_FORMAT, PeakSurvivalEntry,
+    ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
 };
 pub use metric::{Exactness, Metric, Variation};
 pub use returnable::{RETURNABLE_LEAST_BYTES, RetentionAtEnd, ReturnableLine};

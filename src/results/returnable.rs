@@ -44,6 +44,16 @@ impl<'a> RetentionAtEnd<'a> {
         self.rows().filter(|row| row.site == line).map(|row| row.returnable_bytes).sum()
     }
 
+    /// What each line keeps from being returned, in bytes.
+    pub fn by_line(&self) -> Vec<(&'a str, u64)> {
+        let mut lines: BTreeMap<&str, u64> = BTreeMap::new();
+        for row in self.rows().filter(|row| row.returnable_bytes > 0) {
+            let sum = lines.entry(&row.site).or_default();
+            *sum = sum.saturating_add(row.returnable_bytes);
+        }
+        lines.into_iter().collect()
+    }
+
     /// The line that keeps most from being returned; `None` where no line has
     /// [`RETURNABLE_LEAST_BYTES`].
     pub fn most(&self) -> Option<ReturnableLine<'a>> {

@@ -48,6 +48,7 @@ mod error;
 mod labels;
 mod layer;
 mod list;
+mod preload;
 mod suggestion;
 
 pub use backend_spec::{BOUND, BackendSpec, FLOOR};
@@ -55,4 +56,5 @@ pub use error::SpecError;
 pub use labels::labels;
 pub use layer::{PRELOAD, SO};
 pub use list::split_list;
+pub use preload::preloaded_library;
 pub use suggestion::{did_you_mean, nearest};

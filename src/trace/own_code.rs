@@ -8,14 +8,16 @@ const PACKAGE_FOLDERS: [&str; 2] = ["site-packages", "dist-packages"];
 /// Where headers and the sources of other languages' standard libraries and packages lie.
 const SOURCE_FOLDERS: [&str; 3] = ["/usr/include/", "/rustc/", "/.cargo/registry/"];
 
-/// Whether a frame, `file:line` or `module!function`, is of a library. Any other file is the program's.
+/// Whether a frame, `file:line`, `module!function` or `module+0x1234`, is of a library.
+/// Any other file is the program's.
 pub fn is_library_code(frame: &str) -> bool {
     let place = frame.split(VIA).next().unwrap_or(frame);
     // Frozen modules of the interpreter, and code that a library made of a string.
     if place.starts_with('<') {
         return true;
     }
-    if let Some((module, _)) = place.split_once('!') {
+    let native = place.split_once('!').or_else(|| place.split_once("+0x"));
+    if let Some((module, _)) = native {
         return module.contains(".so") || module.starts_with("python");
     }
     let folders: Vec<&str> = place.split('/').collect();
@@ -44,6 +46,7 @@ mod tests {
             "<string>:1",
             "/usr/lib/python3.11/json/decoder.py:353 via libc.so.6!malloc",
             "libpython3.11.so.1.0!PyThread_allocate_lock",
+            "libc.so.6+0x39221",
             "/usr/include/c++/12/bits/new_allocator.h:137",
         ] {
             assert!(is_library_code(library), "{library}");
@@ -54,6 +57,7 @@ mod tests {
             "/srv/lib/tickets/python_report.py:12",
             "/home/me/app/main.py:3 via numpy.so!take",
             "server!main",
+            "server+0x1f30",
             "file3:12",
         ] {
             assert!(!is_library_code(own), "{own}");

@@ -166,6 +166,13 @@ impl<'a> RetentionRows<'a> {
         if self.moment == Moment::Peak { "at the live peak" } else { &self.end_name }
     }
 
+    /// The backends of sentences: a bound is only in the picture, unless there is no other.
+    fn choosable(&self) -> Vec<&'a BackendFigures<'a>> {
+        let own: Vec<&BackendFigures> =
+            self.backends.iter().copied().filter(|backend| !backend.is_bound()).collect();
+        if own.is_empty() { self.backends.clone() } else { own }
+    }
+
     /// The reach of live bytes and of free space.
     fn reaches(&self) -> (Reach, Reach) {
         let most_of = |backend: &&BackendFigures<'a>| {
@@ -270,8 +277,8 @@ fn checks(rows: &RetentionRows, line: &str) -> Option<ReadingSentence> {
         return None;
     }
     let checks: Vec<(f64, String)> = rows
-        .backends
-        .iter()
+        .choosable()
+        .into_iter()
         .filter_map(|backend| {
             let (predicted, saved) = check_of_first(rows, backend)?;
             let (far, text) = checked(predicted, saved);
@@ -326,8 +333,8 @@ fn checked(predicted: f64, saved: f64) -> (f64, String) {
         let off = (predicted - saved) / saved;
         let off = match off.abs() {
             equal if equal < 0.005 => "equal".to_owned(),
-            _ if off < 0.0 => format!("{} less", percent(-off)),
-            _ => format!("{} more", percent(off)),
+            _ if off < 0.0 => format!("{} less than fell", percent(-off)),
+            _ => format!("{} more than fell", percent(off)),
         };
         format!("{} (charged {charged}, {off})", bytes(saved))
     };
@@ -346,7 +353,7 @@ fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
         check.is_none_or(|(predicted, saved)| checked(predicted, saved).0 <= 1.5_f64.ln())
     };
     let order = |backend: &BackendFigures<'a>| (is_confirmed(backend), share(backend));
-    let best = rows.backends.iter().copied().max_by(|a, b| {
+    let best = rows.choosable().into_iter().max_by(|a, b| {
         let (a, b) = (order(a), order(b));
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
     });
@@ -357,7 +364,7 @@ fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
 /// The largest bar of the chart, where it is larger than `free_bytes` and another line's: a sentence, so
 /// that a reader knows why the verdict names the smaller one.
 fn larger_bar(rows: &RetentionRows, free_bytes: f64) -> Option<String> {
-    let bars = rows.backends.iter().flat_map(|backend| {
+    let bars = rows.choosable().into_iter().flat_map(|backend| {
         let others = rows.sites[1..].iter();
         others.map(move |site| (backend.name(), *site, rows.free_space(backend, site)))
     });
@@ -436,8 +443,8 @@ mod tests {
     #[test]
     fn a_check_says_how_far_the_prediction_is_off() {
         let text = |predicted, saved| checked(predicted, saved).1.replace('\u{a0}', " ");
-        assert_eq!(text(104_000.0, 100_000.0), "98 KiB (charged 102 KiB, 4.0 % more)");
-        assert_eq!(text(80_000.0, 100_000.0), "98 KiB (charged 78 KiB, 20 % less)");
+        assert_eq!(text(104_000.0, 100_000.0), "98 KiB (charged 102 KiB, 4.0 % more than fell)");
+        assert_eq!(text(80_000.0, 100_000.0), "98 KiB (charged 78 KiB, 20 % less than fell)");
         assert_eq!(text(100_000.0, 100_000.0), "98 KiB (charged 98 KiB, equal)");
         assert_eq!(text(1_000_000.0, 8192.0), "8.0 KiB (charged 977 KiB, ×120)");
         assert_eq!(text(1_000_000.0, 0.0), "nothing (charged 977 KiB)");

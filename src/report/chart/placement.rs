@@ -91,7 +91,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<PlacementChart> {
     let most = rows.iter().map(times).fold(0.1, f64::max) * 1.12;
     let scale = Scale::Linear { from: 0.0, to: most };
     Some(PlacementChart {
-        caption: Caption::new(verdict(&rows), plotted, &READING),
+        caption: Caption::new(verdict(&choosable_rows(trace_report)), plotted, &READING),
         time_axis: Axis::plain("ns, processor time of a visit", "ns", scale),
         rows,
     })
@@ -102,6 +102,11 @@ const READING: [&str; 2] = [
      inside them, at 24 moments of the trace.",
     "A step to a farther page needs another entry of the TLB, and mostly a load from memory.",
 ];
+
+/// The rows of sentences: a bound is only in the picture.
+fn choosable_rows(trace_report: &TraceReport) -> Vec<PlacementRow> {
+    trace_report.choosable().into_iter().filter_map(PlacementRow::of).collect()
+}
 
 fn verdict(rows: &[PlacementRow]) -> String {
     let by_time = |a: &&PlacementRow, b: &&PlacementRow| a.visit_ns[0].total_cmp(&b.visit_ns[0]);

@@ -283,8 +283,11 @@ fn verdict_of_one(trace_report: &TraceReport) -> String {
 }
 
 fn time_verdict(trace_report: &TraceReport) -> String {
-    let mut costs: Vec<(&BackendFigures, CallCost)> =
-        trace_report.allocators().filter_map(|backend| Some((backend, backend.cost?))).collect();
+    let mut costs: Vec<(&BackendFigures, CallCost)> = trace_report
+        .choosable()
+        .into_iter()
+        .filter_map(|backend| Some((backend, backend.cost?)))
+        .collect();
     costs.sort_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
     let Some(best) = costs.first() else { return String::new() };
     let level: Vec<String> = costs
@@ -315,7 +318,8 @@ fn time_verdict(trace_report: &TraceReport) -> String {
 /// than chance and a tenth. A program pays for its first writes, so this order is nearer to life.
 fn first_touch_verdict(trace_report: &TraceReport, leader: &BackendFigures) -> Option<String> {
     let costs = trace_report
-        .allocators()
+        .choosable()
+        .into_iter()
         .filter_map(|backend| Some((backend, backend.first_touch?)))
         .min_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
     let (best, best_cost) = costs?;
@@ -333,7 +337,8 @@ fn first_touch_verdict(trace_report: &TraceReport, leader: &BackendFigures) -> O
 
 fn end_verdict(trace_report: &TraceReport) -> String {
     let mut ends: Vec<(&BackendFigures, f64)> = trace_report
-        .allocators()
+        .choosable()
+        .into_iter()
         .filter_map(|backend| Some((backend, backend.memory.end_bytes?)))
         .collect();
     ends.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -406,8 +411,11 @@ fn verdict_of_many(measured: &[&TraceReport]) -> String {
     };
     let time_of = |spec: &str| mean_time_ratio(measured.iter().copied(), reference.spec, spec);
     let peak_of = |spec: &str| ratio(spec, &|backend| backend.memory.peak_bytes);
-    let others: Vec<&BackendFigures> =
-        measured[0].allocators().filter(|backend| backend.spec != reference.spec).collect();
+    let others: Vec<&BackendFigures> = measured[0]
+        .choosable()
+        .into_iter()
+        .filter(|backend| backend.spec != reference.spec)
+        .collect();
     let least = |of: &dyn Fn(&str) -> Option<f64>| {
         let known = others.iter().filter_map(|backend| Some((*backend, of(backend.spec)?)));
         known.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(backend, _)| backend)

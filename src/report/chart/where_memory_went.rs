@@ -111,7 +111,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
     let clock_end = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
     let unit = byte_unit(most);
     Some(WhereMemoryWentChart {
-        caption: caption(trace_report, &shown, &panels),
+        caption: caption(trace_report, &without_bounds(&shown), &panels),
         parts: PARTS,
         clock_axis: clock.axis(clock_end),
         end_name: trace_report.end_name(),
@@ -122,6 +122,13 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
         phases: trace_report.phases.clone(),
         panels,
     })
+}
+
+/// The backends of sentences: a bound is only in the picture, unless there is no other.
+fn without_bounds<'b, 'a>(shown: &[&'b BackendFigures<'a>]) -> Vec<&'b BackendFigures<'a>> {
+    let own: Vec<&BackendFigures> =
+        shown.iter().copied().filter(|backend| !backend.is_bound()).collect();
+    if own.is_empty() { shown.to_vec() } else { own }
 }
 
 fn panel(backend: &&BackendFigures, clock: TraceClock) -> Option<HeapPanel> {
@@ -250,7 +257,7 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[Heap
     } else {
         format!("{at_end}, {live} of live objects hold {resident} resident{giants}.")
     };
-    format!("{opening}  {}", largest_parts(panels)).trim_end().to_owned()
+    format!("{opening}  {}", largest_parts(shown, panels)).trim_end().to_owned()
 }
 
 /// `(40–90 at any pace)` for allocators that return memory after a delay, where that differs from
@@ -283,7 +290,8 @@ fn span(low: f64, high: f64) -> String {
 }
 
 /// Which part is the largest, by backend.
-fn largest_parts(panels: &[HeapPanel]) -> String {
+fn largest_parts(shown: &[&BackendFigures], panels: &[HeapPanel]) -> String {
+    let is_shown = |panel: &&HeapPanel| shown.iter().any(|one| one.name() == panel.backend.name);
     let causes = [
         "the live objects themselves (blue)",
         "rounding (sky blue)",
@@ -291,7 +299,7 @@ fn largest_parts(panels: &[HeapPanel]) -> String {
         "free pages never returned (grey)",
     ];
     let mut groups: [Vec<String>; 4] = Default::default();
-    for panel in panels {
+    for panel in panels.iter().filter(is_shown) {
         let parts = panel.end_parts_bytes;
         let most = (0..4).max_by(|a, b| parts[*a].total_cmp(&parts[*b])).unwrap_or(0);
         groups[most].push(panel.backend.name.clone());

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::results::{Outcome, Pass, Sample, Scope, Status};
+use crate::spec::BackendSpec;
 
 use super::cost::{CallCost, ChunkCost, chunk_profile};
 use super::distribution::{LatencyDistribution, OPS};
@@ -102,6 +103,11 @@ impl<'a> BackendFigures<'a> {
     /// See [`BackendLabel::is_floor`].
     pub fn is_floor(&self) -> bool {
         self.label.is_floor
+    }
+
+    /// Whether the backend takes nothing back, so that no program could have it for long.
+    pub fn is_bound(&self) -> bool {
+        self.spec.parse::<BackendSpec>().is_ok_and(|spec| spec.is_bound())
     }
 
     /// Whether resident memory was seen at all.

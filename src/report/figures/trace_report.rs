@@ -205,6 +205,14 @@ impl<'a> TraceReport<'a> {
         self.backends.iter().filter(|backend| !backend.is_floor())
     }
 
+    /// Those that a program could have, for sentences: a bound is only in tables and pictures. All of
+    /// them where there is no other.
+    pub fn choosable(&self) -> Vec<&BackendFigures<'a>> {
+        let own: Vec<&BackendFigures> =
+            self.allocators().filter(|backend| !backend.is_bound()).collect();
+        if own.is_empty() { self.allocators().collect() } else { own }
+    }
+
     /// The allocator that others are compared with.
     pub fn reference(&self) -> Option<&BackendFigures<'a>> {
         let spec = reference(self.allocators().map(|backend| backend.spec))?;

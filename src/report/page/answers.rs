@@ -3,17 +3,16 @@
 
 use super::drawn::DrawnPicture;
 use super::markup::escape;
-use crate::report::chart::{checked_by_replay, first_line, scorecard};
+use crate::report::chart::{checked_by_replay, scorecard};
 use crate::report::choice::choice;
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
-use crate::report::free_list_note::{collection_note, free_list_note};
-use crate::report::own_line::{own_line_note, own_line_notes};
+use crate::report::line_answer::line_answer;
+use crate::report::own_line::own_line_note;
 use crate::report::text::{all_or_ends, capitalised, list, short_line, some};
 use crate::report::thread_table::contention_note;
 use crate::report::trim_call::trim_calls;
-use crate::report::unit_table::{returnable_lines, returnable_sentence};
-use crate::results::{Metric, Moment, OTHER_SITES, Sample, Scope};
+use crate::results::{Attribution, Metric, Moment, OTHER_SITES, Sample, Scope};
 use crate::stats::Decision;
 use crate::units::{bytes, count, nanoseconds, percent};
 
@@ -52,8 +51,7 @@ fn which_allocator(trace_report: &TraceReport) -> String {
     let choice = choice(trace_report);
     // The program itself is the proof of a choice.
     let live = choice.is_some().then(|| {
-        "`heaplay live` runs the program itself under each, and ends with the line for a Dockerfile."
-            .to_owned()
+        "`heaplay live` runs the program itself under each: try it before a change.".to_owned()
     });
     let sentences = [choice, Some(verdict)].into_iter().flatten().chain(trace_report.passed_on());
     let sentences = sentences.chain(share_of_run(trace_report)).chain(live);
@@ -67,9 +65,11 @@ fn share_of_run(trace_report: &TraceReport) -> Option<String> {
     let total = |backend: &BackendFigures| {
         let total_ns = backend.cost?.middle_ns * trace.calls as f64;
         let (name, time) = (backend.name(), nanoseconds(total_ns));
-        Some((total_ns, format!("{time} under {name} ({})", percent(total_ns / recorded_ns))))
+        let share = percent(total_ns / recorded_ns);
+        Some((total_ns, format!("{time} under {name} ({share} of the recorded run's time)")))
     };
-    let totals: Vec<(f64, String)> = trace_report.allocators().filter_map(total).collect();
+    let totals: Vec<(f64, String)> =
+        trace_report.choosable().into_iter().filter_map(total).collect();
     (!totals.is_empty()).then(|| {
         format!(
             "The recording lasted {}; its {} calls take {}.",
@@ -117,7 +117,7 @@ fn when(trace_report: &TraceReport) -> String {
         };
         Some((sample.event as f64, format!("{name} {resident} {moment}")))
     };
-    let with_memory = trace_report.allocators().filter(|backend| backend.has_memory());
+    let with_memory = trace_report.choosable().into_iter().filter(|backend| backend.has_memory());
     let peaks: Vec<(f64, String)> = with_memory.filter_map(highest).collect();
     if peaks.is_empty() {
         return String::new();
@@ -133,30 +133,44 @@ fn when(trace_report: &TraceReport) -> String {
     format!("{live}{line}Resident memory is highest for: {}.", all_or_ends(peaks, ", "))
 }
 
-/// The line that holds most when the program holds most.
+/// The line that holds most when the program holds most. What the start-up allocated counts for none: no
+/// change of the program reaches it.
 fn most_at_peak(trace_report: &TraceReport) -> Option<String> {
     let rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
     let at_peak = rows.filter(|row| {
         row.moment == Moment::Peak && row.site != OTHER_SITES && !row.site.is_empty()
     });
-    let row = at_peak.max_by_key(|row| row.live_bytes)?;
-    let (line, held) = (short_line(&row.site), bytes(row.live_bytes as f64));
-    let own = own_line_note(trace_report, &row.site);
+    let own_bytes = |row: &Attribution| own_at_peak(trace_report, row).1;
+    let row = at_peak.copied().max_by_key(|row| own_bytes(row))?;
+    let line = short_line(&row.site);
+    let (blocks, held) = own_at_peak(trace_report, row);
+    let own = own_line_note(trace_report, &row.site, Moment::Peak);
     let own = own.map_or(String::new(), |sentence| format!("{sentence} "));
-    Some(format!("Of that {line} allocated {held} in {} blocks. {own}", count(row.live_blocks)))
+    let holds = format!("{} in {} blocks", bytes(held as f64), count(blocks));
+    Some(format!("Of that {line} allocated {holds}. {own}"))
 }
 
-/// What a trim returned, and between which figures, where these differ as text.
+/// Blocks and bytes of a line at the peak, without those of the start-up.
+fn own_at_peak(trace_report: &TraceReport, row: &Attribution) -> (u64, u64) {
+    let entry = trace_report.trace.library_lines.get(&row.site);
+    let live = entry.and_then(|entry| entry.at_peak.as_ref());
+    live.map_or((row.live_blocks, row.live_bytes), |live| {
+        (live.blocks.saturating_sub(live.startup_blocks), live.own_bytes)
+    })
+}
+
+/// What a trim returned, of how much, and what is left: one form for all.
 fn trimmed_text(returned_bytes: f64, end: &str, left: &str) -> String {
-    match bytes(returned_bytes) {
-        _ if returned_bytes <= 0.0 => format!("nothing ({end} stays)"),
-        returned if end == left => format!("{returned} (of {end})"),
-        returned => format!("{returned} ({end} falls to {left})"),
-    }
+    let returned = match returned_bytes {
+        none if none <= 0.0 => "nothing".to_owned(),
+        some => bytes(some),
+    };
+    format!("{returned} of {end}, leaving {left}")
 }
 
 fn trim(trace_report: &TraceReport) -> String {
-    let with_memory = || trace_report.allocators().filter(|backend| backend.has_memory());
+    let choosable = trace_report.choosable();
+    let with_memory = || choosable.iter().copied().filter(|backend| backend.has_memory());
     let returned = |backend: &BackendFigures| {
         let memory = &backend.memory;
         let returned = (memory.end_bytes? - memory.trimmed_bytes?).max(0.0);
@@ -188,28 +202,10 @@ fn trim(trace_report: &TraceReport) -> String {
 
 fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     let file = picture_name(&trace_report.trace.name, "page-retention");
-    let picture = drawn.iter().find(|picture| picture.file == file);
-    picture.map_or_else(
-        || "The trace has no lines. `heaplay record --sites` records them.".to_owned(),
-        |picture| {
-            // What a change of one line returns comes first: it is what a reader can act on.
-            let mut lines = returnable_lines(trace_report);
-            let first = first_line(trace_report);
-            lines.extend(first.filter(|line| !lines.contains(line)));
-            let notes = lines.iter().filter_map(|line| free_list_note(trace_report, line));
-            let returnable = returnable_sentence(trace_report);
-            let title = match returnable {
-                Some(_) => format!("On single pages: {}", picture.title),
-                None => picture.title.clone(),
-            };
-            let advice = "A line is where blocks were allocated: look for what still holds them.";
-            let own = own_line_notes(trace_report, &lines);
-            let sentences = returnable.into_iter().chain([title]).chain(own).chain(notes);
-            let collection = collection_note(trace_report).map(str::to_owned);
-            let advice = [advice.to_owned()].into_iter().chain(collection);
-            sentences.chain(advice).collect::<Vec<String>>().join(" ")
-        },
-    )
+    if !drawn.iter().any(|picture| picture.file == file) {
+        return "The trace has no lines. `heaplay record --sites` records them.".to_owned();
+    }
+    line_answer(trace_report).join(" ")
 }
 
 fn sure(trace_report: &TraceReport) -> String {
@@ -244,7 +240,8 @@ fn sure(trace_report: &TraceReport) -> String {
 fn separable(trace_report: &TraceReport) -> Option<String> {
     let reference = trace_report.reference()?;
     let first = reference.cost?;
-    let others = trace_report.allocators().filter(|backend| backend.spec != reference.spec);
+    let others = trace_report.choosable().into_iter();
+    let others = others.filter(|backend| backend.spec != reference.spec);
     let (mut apart, mut equal, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for backend in others.filter(|backend| backend.cost.is_some()) {
         let comparison = trace_report.compare_time(reference, backend);
@@ -285,12 +282,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trim_never_falls_to_the_same() {
+    fn a_trim_has_one_form() {
         let text = |returned: f64, end: &str, left: &str| {
             trimmed_text(returned, end, left).replace('\u{a0}', " ")
         };
-        assert_eq!(text(0.0, "34 MiB", "34 MiB"), "nothing (34 MiB stays)");
-        assert_eq!(text(8192.0, "34 MiB", "34 MiB"), "8.0 KiB (of 34 MiB)");
-        assert_eq!(text(1_048_576.0, "34 MiB", "33 MiB"), "1.0 MiB (34 MiB falls to 33 MiB)");
+        assert_eq!(text(0.0, "34 MiB", "34 MiB"), "nothing of 34 MiB, leaving 34 MiB");
+        assert_eq!(text(8192.0, "34 MiB", "34 MiB"), "8.0 KiB of 34 MiB, leaving 34 MiB");
+        assert_eq!(text(1_048_576.0, "34 MiB", "33 MiB"), "1.0 MiB of 34 MiB, leaving 33 MiB");
     }
 }

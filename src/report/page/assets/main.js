@@ -122,15 +122,18 @@ function drawControls() {
 
 let built = "";
 
-/** Below the answers: they are of all backends, also where some are switched off. */
-const ofAllBackends = sections.map((section) => {
-  const note = el(
-    "p",
-    { class: "soft of-all" },
-    "Some backends are switched off. The answers and verdicts above are of all backends.",
-  );
-  section.querySelector("details.verdicts").after(note);
-  return note;
+/** On each answer, and below them: they are of all backends, also where some are switched off. */
+const ofAllBackends = sections.flatMap((section) => {
+  const text = "Some backends are switched off. The answers and verdicts above are of all backends.";
+  const below = el("p", { class: "soft of-all" }, text);
+  section.querySelector("details.verdicts").after(below);
+  const cards = [...section.querySelectorAll(".answers > div")];
+  const notes = cards.map((card) => {
+    const note = el("dd", { class: "soft of-all" }, "Of all backends measured.");
+    card.querySelector("dt").after(note);
+    return note;
+  });
+  return [...notes, below];
 });
 
 const runTables = [...document.querySelectorAll(".run table[data-name]")];

@@ -1,0 +1,89 @@
+//! The answer to "which line retains pages", for page and terminal. It begins with the allocator that the
+//! program has today and the program's own lines. Each line has two figures: what its blocks hold, and
+//! what its change returns.
+
+use super::chart::first_line;
+use super::figures::{BackendFigures, TraceReport};
+use super::free_list_note::{collection_note, free_list_note};
+use super::own_line::{is_changeable, own_line_notes};
+use super::peak_survival::little_left;
+use super::text::{capitalised, list};
+use super::unit_table::{LineChange, changes};
+use crate::results::Moment;
+
+/// Lines of today's allocator, at most.
+const LINES_MAX: usize = 2;
+/// Lines of other allocators, at most.
+const OTHERS_MAX: usize = 2;
+
+/// The sentences; none where no line is worth a change under any allocator.
+pub fn line_answer(trace_report: &TraceReport) -> Vec<String> {
+    let mut sentences: Vec<String> = little_left(trace_report).into_iter().collect();
+    let at_end = trace_report.end_name();
+    let own = trace_report.own_backend();
+    let first = own.or_else(|| trace_report.reference());
+    let mut named: Vec<String> = Vec::new();
+    if let Some(backend) = first {
+        let today = match own {
+            Some(_) => format!("{}, which the program has today", backend.name()),
+            None => backend.name().to_owned(),
+        };
+        let lines = ranked(trace_report, backend);
+        for (at, change) in lines.iter().take(LINES_MAX).enumerate() {
+            let opening = match at {
+                0 => format!("{} under {today}, ", capitalised(&at_end)),
+                _ => "Next, ".to_owned(),
+            };
+            sentences.push(format!("{opening}{}.", change.sentence(trace_report)));
+            named.push(change.line.to_owned());
+        }
+        if lines.is_empty() {
+            sentences.push(format!(
+                "{} under {today}, no line's change is known to return memory.",
+                capitalised(&at_end)
+            ));
+        }
+    }
+    let specs = first.map(|backend| backend.spec);
+    let others = trace_report.choosable().into_iter().filter(|backend| Some(backend.spec) != specs);
+    let mut by_line: Vec<(LineChange, Vec<String>)> = Vec::new();
+    for backend in others {
+        // Of another allocator only what a person could change is worth a sentence.
+        let change = ranked(trace_report, backend).into_iter().next();
+        let change = change.filter(|change| is_changeable(trace_report, change.line));
+        let Some(change) = change else { continue };
+        match by_line.iter_mut().find(|(known, _)| known.line == change.line) {
+            Some((_, names)) => names.push(backend.name().to_owned()),
+            None => by_line.push((change, vec![backend.name().to_owned()])),
+        }
+    }
+    by_line.retain(|(change, _)| !named.iter().any(|line| line == change.line));
+    for (change, names) in by_line.into_iter().take(OTHERS_MAX) {
+        sentences.push(format!("Under {}, {}.", list(&names), change.sentence(trace_report)));
+        named.push(change.line.to_owned());
+    }
+    if named.is_empty() {
+        named.extend(first_line(trace_report));
+    }
+    sentences.extend(own_line_notes(trace_report, &named, Moment::End));
+    sentences.extend(named.iter().filter_map(|line| free_list_note(trace_report, line)));
+    if !named.is_empty() {
+        sentences
+            .push("A line is where blocks were allocated: look for what still holds them.".into());
+        sentences.extend(collection_note(trace_report).map(str::to_owned));
+    }
+    sentences
+}
+
+/// The changes of lines under a backend: the program's own lines first, and those whose blocks are of the
+/// start-up last; of each kind, the one that returns most first.
+fn ranked<'a>(trace_report: &TraceReport<'a>, backend: &BackendFigures<'a>) -> Vec<LineChange<'a>> {
+    let mut lines: Vec<LineChange> =
+        changes(backend).into_iter().filter(LineChange::is_worth_naming).collect();
+    lines.sort_by(|a, b| {
+        let is_changeable = |change: &LineChange| is_changeable(trace_report, change.line);
+        let order = is_changeable(b).cmp(&is_changeable(a));
+        order.then(b.returned_bytes().total_cmp(&a.returned_bytes()))
+    });
+    lines
+}

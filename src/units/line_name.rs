@@ -1,0 +1,66 @@
+//! The short names of lines, as reports print them, and the lines that a typed name means: each printed
+//! name can be typed back.
+
+/// Stands in a site between a line and its caller, as in a trace.
+const CALLED_FROM: &str = " < ";
+
+fn frames(site: &str) -> impl Iterator<Item = &str> {
+    site.split(CALLED_FROM)
+}
+
+/// A line's name as a person knows it: the file, without its folders, and the number.
+pub fn short_line(line: &str) -> String {
+    if line.is_empty() {
+        return "(no line)".to_owned();
+    }
+    frames(line).map(short_frame).collect::<Vec<_>>().join(CALLED_FROM)
+}
+
+fn short_frame(frame: &str) -> String {
+    if let Some(frozen) = frame.strip_prefix("<frozen ") {
+        return frozen.replacen('>', "", 1);
+    }
+    frame.rsplit('/').next().unwrap_or(frame).to_owned()
+}
+
+/// Whether a frame may be meant by `name`: the frame itself, the end of its path, or its short name.
+pub fn is_frame_named(frame: &str, name: &str) -> bool {
+    let is_end = || frame.strip_suffix(name).is_some_and(|folders| folders.ends_with('/'));
+    frame == name || is_end() || frame.starts_with("<frozen ") && short_frame(frame) == name
+}
+
+/// The same of a site with as many callers: the end of a longer chain is another line.
+pub fn is_site_named(site: &str, name: &str) -> bool {
+    frames(site).count() == frames(name).count()
+        && frames(site).zip(frames(name)).all(|(frame, name)| is_frame_named(frame, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_short_names() {
+        assert_eq!(short_line("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
+        assert_eq!(short_line("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
+        assert_eq!((short_line(""), short_line("a.py:1")), ("(no line)".into(), "a.py:1".into()));
+    }
+
+    #[test]
+    fn a_printed_name_can_be_typed_back() {
+        for line in [
+            "/usr/lib/python3.11/json/decoder.py:353",
+            "/usr/lib/python3.11/json/decoder.py:353 via libc.so.6!malloc",
+            "<frozen importlib._bootstrap_external>:729",
+            "own.py:3",
+            "libc.so.6+0x39221",
+            "/usr/lib/x.py:3 < <frozen importlib._bootstrap>:241 < /srv/own.py:1",
+        ] {
+            assert!(is_site_named(line, &short_line(line)), "{line}");
+            assert!(is_site_named(line, line), "{line}");
+        }
+        assert!(is_site_named("/srv/a/x.py:1", "a/x.py:1"));
+        assert!(!is_site_named("/srv/a/x.py:1", ".py:1"));
+        assert!(!is_site_named("/srv/x.py:1 < /srv/y.py:2", "x.py:1"), "with its callers");
+    }
+}
