@@ -16,14 +16,16 @@ const LINES_MAX: usize = 2;
 /// Lines of other allocators, at most.
 const OTHERS_MAX: usize = 2;
 
-/// The sentences; none where no line is worth a change under any allocator.
-pub fn line_answer(trace_report: &TraceReport) -> Vec<String> {
+/// The sentences. `otherwise` stands where no line is worth a change under any allocator.
+pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> Vec<String> {
     let mut sentences: Vec<String> = little_left(trace_report).into_iter().collect();
     let at_end = trace_report.end_name();
     let own = trace_report.own_backend();
     let first = own.or_else(|| trace_report.reference());
     let mut named: Vec<String> = Vec::new();
-    if let Some(backend) = first {
+    let retaining = first_line(trace_report);
+    let has_lines = retaining.is_some() || first.is_some_and(|one| !changes(one).is_empty());
+    if let Some(backend) = first.filter(|_| has_lines) {
         let today = match own {
             Some(_) => format!("{}, which the program has today", backend.name()),
             None => backend.name().to_owned(),
@@ -62,12 +64,14 @@ pub fn line_answer(trace_report: &TraceReport) -> Vec<String> {
         sentences.push(format!("Under {}, {}.", list(&names), change.sentence(trace_report)));
         named.push(change.line.to_owned());
     }
-    if named.is_empty() {
-        named.extend(first_line(trace_report));
+    let has_change = !named.is_empty();
+    if !has_change {
+        sentences.extend(otherwise.map(str::to_owned));
+        named.extend(retaining);
     }
     sentences.extend(own_line_notes(trace_report, &named, Moment::End));
     sentences.extend(named.iter().filter_map(|line| free_list_note(trace_report, line)));
-    if !named.is_empty() {
+    if has_change {
         sentences
             .push("A line is where blocks were allocated: look for what still holds them.".into());
         sentences.extend(collection_note(trace_report).map(str::to_owned));

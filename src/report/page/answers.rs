@@ -202,10 +202,10 @@ fn trim(trace_report: &TraceReport) -> String {
 
 fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     let file = picture_name(&trace_report.trace.name, "page-retention");
-    if !drawn.iter().any(|picture| picture.file == file) {
-        return "The trace has no lines. `heaplay record --sites` records them.".to_owned();
+    match drawn.iter().find(|picture| picture.file == file) {
+        None => "The trace has no lines. `heaplay record --sites` records them.".to_owned(),
+        Some(picture) => line_answer(trace_report, Some(&picture.title)).join(" "),
     }
-    line_answer(trace_report).join(" ")
 }
 
 fn sure(trace_report: &TraceReport) -> String {
