@@ -97,6 +97,8 @@ struct RetentionRows<'a> {
     end_name: String,
     sites: Vec<&'a str>,
     backends: Vec<&'a BackendFigures<'a>>,
+    /// The spec of the allocator that the program has today, where that is known.
+    own: Option<&'a str>,
     /// Names of the allocators for which there is no space.
     left_out: Vec<String>,
 }
@@ -130,6 +132,7 @@ impl<'a> RetentionRows<'a> {
             end_name: trace_report.end_name(),
             sites,
             backends,
+            own: trace_report.own_backend().map(|own| own.spec),
             left_out,
         })
     }
@@ -341,7 +344,8 @@ fn checked(predicted: f64, saved: f64) -> (f64, String) {
     (far, text)
 }
 
-/// The backend on which the first line has the largest share of the free space, and that share. A
+/// The backend that the program has today, or else the one on which the first line has the largest share
+/// of the free space, and that share. A
 /// charge that the check by replay does not confirm to a factor of 1.5 comes after all others.
 fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
     let share = |backend: &BackendFigures<'a>| {
@@ -357,7 +361,8 @@ fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
         let (a, b) = (order(a), order(b));
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
     });
-    let best = best.unwrap_or(rows.backends[0]);
+    let own = rows.backends.iter().copied().find(|backend| Some(backend.spec) == rows.own);
+    let best = own.or(best).unwrap_or(rows.backends[0]);
     (best, share(best))
 }
 
@@ -375,7 +380,11 @@ fn larger_bar(rows: &RetentionRows, free_bytes: f64) -> Option<String> {
 }
 
 fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
-    let larger = larger_bar(rows, rows.free_space(clearest(rows).0, rows.sites[0]));
+    // Where today's allocator is known, the bars of others are no answer.
+    let larger = match rows.own {
+        Some(_) => None,
+        None => larger_bar(rows, rows.free_space(clearest(rows).0, rows.sites[0])),
+    };
     verdict_of_first(rows, by_live) + &larger.unwrap_or_default()
 }
 
