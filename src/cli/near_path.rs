@@ -69,7 +69,11 @@ fn near_name<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let near = nearest(stem, stems.iter().map(|(stem, _)| *stem));
     let of_stem = near.and_then(|near| stems.iter().find(|(stem, _)| *stem == near));
     // The ending may be what is wrong, or what was left out.
-    let same_stem = || known.iter().map(String::as_str).find(|known| parts(known).0 == stem);
+    let same_stem = || {
+        let known = known.iter().map(String::as_str).filter(|known| parts(known).0 == stem);
+        let all: Vec<&str> = known.collect();
+        nearest(name, all.iter().copied()).or_else(|| all.first().copied())
+    };
     of_stem.map(|(_, known)| *known).or_else(same_stem)
 }
 
@@ -79,11 +83,11 @@ mod tests {
 
     #[test]
     fn a_near_name_has_the_same_ending_or_the_same_stem() {
-        let known = ["hello.trace", "hello.csv", "json-work", "notes.txt"].map(str::to_owned);
+        let known = ["hello.csv", "hello.trace", "json-work", "notes.txt"].map(str::to_owned);
         for (name, near) in [
             ("helo.trace", Some("hello.trace")),
             ("hello.trac", Some("hello.trace")),
-            ("hello", Some("hello.trace")),
+            ("hello.t", Some("hello.trace")),
             ("json-wrok", Some("json-work")),
             ("missing.trace", None),
             ("zzz", None),
