@@ -164,18 +164,23 @@ impl MemoryFigures {
     /// bare number.
     pub fn text(&self, which: ResidentFigure) -> Option<String> {
         let value = self.resident(which)?;
-        let unit = byte_unit(value);
-        let own = bytes(value);
         Some(match self.range(which) {
-            Some(range) if range.1 > range.0 => {
-                let [low, high, same] = [range.0, range.1, value].map(|it| figure(it / unit.bytes));
-                // A range within the rounding of its figure says nothing.
-                if low == same && high == same { own } else { format!("{own} ({low}–{high})") }
-            }
-            _ if self.is_for_one_pace => format!("≈{own}"),
-            _ => own,
+            Some(range) if range.1 > range.0 => with_range(value, range),
+            _ if self.is_for_one_pace => format!("≈{}", bytes(value)),
+            _ => bytes(value),
         })
     }
+}
+
+/// A figure in bytes with its range, in its unit where that suits both ends.
+fn with_range(value: f64, (least, most): (f64, f64)) -> String {
+    let (own, unit) = (bytes(value), byte_unit(value));
+    if most / unit.bytes >= 1024.0 {
+        return format!("{own} ({} to {})", bytes(least), bytes(most));
+    }
+    let [low, high, same] = [least, most, value].map(|it| figure(it / unit.bytes));
+    // A range within the rounding of its figure says nothing.
+    if low == same && high == same { own } else { format!("{own} ({low}–{high})") }
 }
 
 /// The average of `of` over the allocation clock, by trapezoids.
@@ -188,4 +193,18 @@ pub(super) fn mean_over_clock(samples: &[&Sample], of: impl Fn(&Sample) -> u64) 
         length += step;
     }
     (length > 0.0).then(|| area / length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_has_a_unit_that_suits_both_ends() {
+        let text = |value: f64, range| with_range(value, range).replace('\u{a0}', " ");
+        const MIB: f64 = 1_048_576.0;
+        assert_eq!(text(10.0 * MIB, (5.0 * MIB, 12.0 * MIB)), "10 MiB (5.0–12)");
+        assert_eq!(text(0.0, (0.0, 28.0 * MIB)), "0 B (0 B to 28 MiB)");
+        assert_eq!(text(10.0 * MIB, (10.0 * MIB, 10.0 * MIB + 9.0)), "10 MiB");
+    }
 }
