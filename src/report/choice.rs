@@ -412,6 +412,8 @@ fn after_trim(all: &[Candidate]) -> Option<String> {
             "After a trim {} holds least, {least_text}, and {} most, {most_text}.",
             least.name, most.name
         )
+    } else if least_text == most_text {
+        format!("After a trim they hold about the same, {least_text}.")
     } else {
         format!("After a trim they hold about the same, {least_text} to {most_text}.")
     })
