@@ -2,9 +2,10 @@
 //!
 //! The interpreter counts its collections, what they freed, and how many objects are left. So the number
 //! of objects that a collection of the middle or of the oldest generation visits follows from words that
-//! the interpreter has anyway. Once in each block of the log the recorder reads them. It calls nothing
-//! and allocates nothing for that: `gc.callbacks` would build a dictionary for each collection. Objects
-//! of the youngest generation are left out: they are few, and were just allocated.
+//! the interpreter has anyway. Once in each block of the log the recorder reads them. For that it calls
+//! one function, which returns a pointer, and allocates nothing: `gc.callbacks` would build a dictionary
+//! for each collection. Objects of the youngest generation are left out: they are few, and were just
+//! allocated.
 //!
 //! The words have fixed offsets within the collector's state. The state's own offset in the interpreter
 //! is fixed within each minor version; 3.13 and later tell it to debuggers. Before anything else is read,
@@ -13,6 +14,7 @@
 
 use core::ffi::{CStr, c_void};
 
+use crate::python::described_offset;
 use crate::refusal;
 use crate::system::symbol;
 
@@ -116,11 +118,10 @@ pub struct Collections {
 #[derive(Clone, Copy, Default)]
 struct Reading {
     collections: [u64; 2],
-    /// Objects collected; with `has_visited` objects visited.
+    /// Objects collected, or of [`CountsLayout::Buffers`] visited.
     objects: [u64; 2],
     /// Objects left by the last full collection, and by the middle ones since.
     left: [u64; 2],
-    has_visited: bool,
 }
 
 impl Collector {
@@ -129,23 +130,15 @@ impl Collector {
         let (_, minor) = refusal::version(version).filter(|version| version.0 == 3)?;
         let present = |name: &CStr| Some(symbol(name)).filter(|at| !at.is_null());
         let runtime = present(c"_PyRuntime")?.cast_const().cast::<u8>();
-        let described = |at: usize| {
-            /// Bytes of an interpreter's state at most: thrice what 3.15 has.
-            const LIMIT_BYTES: usize = 1 << 20;
-            // SAFETY: the runtime is a static of the interpreter, and larger than its description.
-            let (cookie, offset) = unsafe {
-                (runtime.cast::<[u8; 8]>().read(), runtime.add(at).cast::<usize>().read_unaligned())
-            };
-            Some(offset).filter(|offset| cookie == *b"xdebugpy" && *offset < LIMIT_BYTES)
-        };
+        let described = |at| described_offset(runtime, at).map(StatePlace::Interpreter);
         let (place, layout) = match minor {
             8 => (StatePlace::Runtime(344), FIRST_LAYOUT),
             9 | 10 => (StatePlace::Interpreter(616), FIRST_LAYOUT),
             11 => (StatePlace::Interpreter(648), FIRST_LAYOUT),
             12 => (StatePlace::Interpreter(112), FIRST_LAYOUT),
-            13 => (StatePlace::Interpreter(described(80)?), FIRST_LAYOUT),
-            14 => (StatePlace::Interpreter(described(88)?), LAYOUT_3_14),
-            15 => (StatePlace::Interpreter(described(88)?), LAYOUT_3_15),
+            13 => (described(80)?, FIRST_LAYOUT),
+            14 => (described(88)?, LAYOUT_3_14),
+            15 => (described(88)?, LAYOUT_3_15),
             _ => return None,
         };
         // SAFETY: the function has this signature since 3.8.
@@ -169,8 +162,11 @@ impl Collector {
         let objects = [0, 1].map(|at| now.objects[at].wrapping_sub(last.objects[at]));
         // A full collection sets the count of the middle ones back.
         let before = if counts[1] > 0 { 0 } else { last.left[1] };
-        let left = [now.left[1].saturating_sub(before), now.left[0] * counts[1]];
-        let visited = |at: usize| objects[at] + if now.has_visited { 0 } else { left[at] };
+        let left = [now.left[1].saturating_sub(before), now.left[0].saturating_mul(counts[1])];
+        let visited = |at: usize| match self.layout.counts {
+            CountsLayout::Inline(_) => objects[at].saturating_add(left[at]),
+            CountsLayout::Buffers(_) => objects[at],
+        };
         Some([0, 1].map(|at| Collections {
             generation: OLD[at] as u64,
             count: counts[at],
@@ -199,12 +195,7 @@ impl Collector {
             Some(match self.layout.counts {
                 CountsLayout::Inline(offset) => {
                     let at = OLD.map(|generation| offset + GENERATION_BYTES * generation);
-                    Reading {
-                        collections: at.map(own),
-                        objects: at.map(|at| own(at + 8)),
-                        left,
-                        has_visited: false,
-                    }
+                    Reading { collections: at.map(own), objects: at.map(|at| own(at + 8)), left }
                 }
                 CountsLayout::Buffers(offset) => {
                     let buffers = own(offset) as *const u8;
@@ -224,7 +215,6 @@ impl Collector {
                         collections: most(ITEM_COLLECTIONS),
                         objects: most(ITEM_VISITED),
                         left,
-                        has_visited: true,
                     }
                 }
             })

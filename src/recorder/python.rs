@@ -46,22 +46,26 @@ pub fn finalising_word() -> Option<*const usize> {
         11 | 12 => (present(c"_PyRuntime")?, 24),
         _ => {
             let runtime = present(c"_PyRuntime")?;
-            (runtime, described_offset(runtime)?)
+            (runtime, described_offset(runtime, FINALISING_AT)?)
         }
     };
     cfg!(target_pointer_width = "64").then(|| runtime.wrapping_add(offset).cast())
 }
 
-/// The offset of `finalizing`, as 3.13 and later describe their runtime to debuggers: a cookie, a
-/// version, whether the build is free-threaded, the size of the runtime, and this offset.
-fn described_offset(runtime: *const u8) -> Option<usize> {
-    /// Bytes of the runtime at most: three times what 3.13 has.
-    const RUNTIME_LIMIT_BYTES: usize = 1 << 20;
+/// Where 3.13 and later describe the offset of `finalizing` in their runtime: behind a cookie, a version,
+/// whether the build is free-threaded, and the size of the runtime.
+const FINALISING_AT: usize = 32;
+
+/// An offset that 3.13 and later describe to debuggers, at the byte `at` of their runtime: of a field of
+/// the runtime or of an interpreter.
+pub fn described_offset(runtime: *const u8, at: usize) -> Option<usize> {
+    /// Bytes of the runtime, and of an interpreter, at most: three times what 3.13 has.
+    const LIMIT_BYTES: usize = 1 << 20;
     // SAFETY: the runtime is a static of the interpreter, and larger than its description.
     let (cookie, offset) = unsafe {
-        (runtime.cast::<[u8; 8]>().read(), runtime.add(32).cast::<usize>().read_unaligned())
+        (runtime.cast::<[u8; 8]>().read(), runtime.add(at).cast::<usize>().read_unaligned())
     };
-    let is_sound = cookie == *b"xdebugpy" && offset < RUNTIME_LIMIT_BYTES && offset % 8 == 0;
+    let is_sound = cookie == *b"xdebugpy" && offset < LIMIT_BYTES && offset % 8 == 0;
     is_sound.then_some(offset)
 }
 
