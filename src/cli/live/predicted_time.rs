@@ -27,16 +27,9 @@ pub struct ReplayedTimes {
     pub touch_ns: Vec<f64>,
     /// The same with other code between two calls. That code's own time is in it.
     pub cold_ns: Vec<f64>,
-    /// Processor time of a step of the collector to its next object, ns, by repetition; empty where the
-    /// collector of the program visits so little that it was not measured.
-    pub step_ns: Vec<f64>,
-}
-
-impl ReplayedTimes {
-    /// What so many steps of the collector take, ns; `None` where a step was not measured.
-    pub fn walks_ns(&self, collector_steps: u64) -> Option<f64> {
-        Some(stats::median(&self.step_ns)? * collector_steps as f64)
-    }
+    /// Processor time of the garbage collector's walks, ns; `None` where they are no part of the
+    /// prediction.
+    pub walks_ns: Option<f64>,
 }
 
 /// By how much more processor time a program is predicted to need than under the base, ns.
@@ -96,10 +89,10 @@ pub struct Coldness(f64);
 impl Coldness {
     /// Of a program that was measured under `base` and replayed on it; `None` without a run or a replay.
     /// The walks of the collector are no work between two calls: they come all at once.
-    pub fn of(base: &LiveRuns, replayed: &ReplayedTimes, collector_steps: u64) -> Option<Coldness> {
+    pub fn of(base: &LiveRuns, replayed: &ReplayedTimes) -> Option<Coldness> {
         let whole_ns = stats::median(&base.figures(|run| run.processor_ns() as f64))?;
         let start_ns = replayed.start_ns.unwrap_or(0.0);
-        let walks_ns = replayed.walks_ns(collector_steps).unwrap_or(0.0);
+        let walks_ns = replayed.walks_ns.unwrap_or(0.0);
         let warm_ns = stats::median(&replayed.touch_ns)?;
         let other_code_ns = stats::median(&replayed.cold_ns)? - warm_ns;
         Some(Coldness::of_work(whole_ns - start_ns - walks_ns - warm_ns, other_code_ns))
@@ -118,30 +111,25 @@ impl Coldness {
 }
 
 impl PredictedExtra {
-    /// From the replays on the base and on another backend; `None` without both. `collector_steps` are
-    /// the steps of the collector from one object to the next.
+    /// From the replays on the base and on another backend; `None` without both.
     pub fn of(
         base: &ReplayedTimes,
         own: &ReplayedTimes,
         coldness: Coldness,
-        collector_steps: u64,
     ) -> Option<PredictedExtra> {
         let difference = |calls_ns: fn(&ReplayedTimes) -> &[f64]| {
             Some(stats::median(calls_ns(own))? - stats::median(calls_ns(base))?)
         };
-        let [base_walks_ns, own_walks_ns] =
-            [base, own].map(|times| times.walks_ns(collector_steps));
-        let replayed_ns = |times: &ReplayedTimes, walks_ns: Option<f64>| {
-            Some(stats::median(&times.touch_ns)? + walks_ns.unwrap_or(0.0))
+        let replayed_ns = |times: &ReplayedTimes| {
+            Some(stats::median(&times.touch_ns)? + times.walks_ns.unwrap_or(0.0))
         };
-        let slower_ns = replayed_ns(base, base_walks_ns)?.max(replayed_ns(own, own_walks_ns)?);
         Some(PredictedExtra {
             start_ns: own.start_ns.zip(base.start_ns).map(|(own, base)| own - base),
             warm_calls_ns: difference(|times| &times.touch_ns)?,
             cold_calls_ns: difference(|times| &times.cold_ns)?,
             coldness,
-            collector_ns: own_walks_ns.zip(base_walks_ns).map(|(own, base)| own - base),
-            slower_ns,
+            collector_ns: own.walks_ns.zip(base.walks_ns).map(|(own, base)| own - base),
+            slower_ns: replayed_ns(base)?.max(replayed_ns(own)?),
         })
     }
 
@@ -162,7 +150,9 @@ impl PredictedExtra {
 
 #[cfg(test)]
 mod tests {
+    use super::super::recorded_collector::RecordedCollector;
     use super::*;
+    use crate::cpython::{CollectorRecord, GenerationRecord};
 
     fn extra(start_ns: Option<f64>, warm_calls_ns: f64, cold_calls_ns: f64) -> PredictedExtra {
         let coldness = Coldness(0.5);
@@ -186,14 +176,19 @@ mod tests {
 
     #[test]
     fn the_walks_of_the_collector_cost_what_their_steps_cost() {
+        let record = CollectorRecord {
+            middle: GenerationRecord { collections: 1, objects: 200_000 },
+            ..CollectorRecord::default()
+        };
+        let collector = RecordedCollector::Walks(record);
         let replayed = |touch_ns, step_ns: &[f64]| ReplayedTimes {
             start_ns: None,
             touch_ns: vec![touch_ns],
             cold_ns: vec![touch_ns],
-            step_ns: step_ns.to_vec(),
+            walks_ns: collector.walks_ns(step_ns),
         };
         let coldness = Coldness(0.5);
-        let of = |base, own| PredictedExtra::of(&base, &own, coldness, 1_000_000).unwrap();
+        let of = |base, own| PredictedExtra::of(&base, &own, coldness).unwrap();
         let found = of(replayed(100e6, &[20.0, 22.0, 30.0]), replayed(110e6, &[60.0, 62.0, 64.0]));
         assert_eq!((found.collector_ns, found.sum_ns()), (Some(40e6), 50e6));
         // The error is a fifth of all that is predicted: the calls and the walks of the slower one.

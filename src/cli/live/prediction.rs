@@ -145,7 +145,7 @@ pub fn predict(
                 start_ns: None,
                 touch_ns: values(Metric::FirstTouchNanoseconds),
                 cold_ns: values(Metric::ColdNanoseconds),
-                step_ns: values(Metric::CollectorStepNanoseconds),
+                walks_ns: collector.walks_ns(&values(Metric::CollectorStepNanoseconds)),
             },
             instructions: values(Metric::Instructions).first().copied(),
         })
@@ -172,8 +172,7 @@ pub fn predict(
         }
     }
     let coldness = all.first().and_then(|base| {
-        let replayed = by_backend.get(&base.candidate.name)?.as_ref().ok()?;
-        Coldness::of(base, &replayed.times, collector.steps())
+        Coldness::of(base, &by_backend.get(&base.candidate.name)?.as_ref().ok()?.times)
     });
     Ok(Predictions { by_backend, constant, coldness, collector, threads })
 }
@@ -265,12 +264,6 @@ impl Predictions {
         self.by_backend.get(backend)?.as_ref().ok()
     }
 
-    /// What the walks of the collector are predicted to take under a backend, ns; `None` where they are no
-    /// part of the prediction.
-    pub fn walks_ns(&self, backend: &str) -> Option<f64> {
-        self.of(backend)?.times.walks_ns(self.collector.steps())
-    }
-
     /// The threads of the recording.
     pub fn threads(&self) -> RecordedThreads {
         self.threads
@@ -282,8 +275,7 @@ impl Predictions {
         if self.threads.may_contend {
             return None;
         }
-        let steps = self.collector.steps();
-        PredictedExtra::of(&self.of(base)?.times, &self.of(backend)?.times, self.coldness?, steps)
+        PredictedExtra::of(&self.of(base)?.times, &self.of(backend)?.times, self.coldness?)
     }
 
     /// What a reader of the predictions has to know.
@@ -321,8 +313,8 @@ impl Predictions {
             text += &format!(
                 "predicted time is that of the start, the calls and the garbage collector. Calls are \
                  replayed with nothing between them (warm caches), and with other code between them \
-                 (cold caches). \
-                 The more this program does between its calls, the nearer it is to the second: {}\n",
+                 (cold caches). The more this program does between its calls, the nearer it is to the \
+                 second: {}\n",
                 units::percent(coldness.share())
             );
         }

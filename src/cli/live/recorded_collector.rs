@@ -44,6 +44,11 @@ impl RecordedCollector {
         }
     }
 
+    /// What its walks take, ns, by what a step takes in each repetition; `None` where no step was measured.
+    pub fn walks_ns(self, step_ns: &[f64]) -> Option<f64> {
+        Some(stats::median(step_ns)? * self.steps() as f64)
+    }
+
     /// What a reader of the predictions has to know of it.
     pub fn note(self) -> String {
         match self {

@@ -70,7 +70,7 @@ impl Rows {
                 let figures = [calls_ns, None, None, None, peak, end, None];
                 self.row(&runs.candidate.name, "predicted", "", &figures)?;
             }
-            if let Some(walks_ns) = predictions.walks_ns(&runs.candidate.name) {
+            if let Some(walks_ns) = predicted.times.walks_ns {
                 let mut figures = [None; 7];
                 figures[0] = Some(walks_ns as u64);
                 self.row(&runs.candidate.name, "predicted collector", "", &figures)?;
