@@ -2,7 +2,7 @@
 //! for options, settings, tables and pictures. This module imports nothing of the crate.
 //!
 //! `units/size_class.rs` groups sizes of requests, `units/time_bucket.rs` times of calls.
-//! `units/line_name.rs` has the short names of lines.
+//! `units/line_name.rs` has the names of sites and of their lines.
 //!
 //! A size is a number with a unit: `4096`, `64K`, `512MiB`, `1.5GiB`, `2G`. The units are `B`, `K`,
 //! `M`, `G` and `T`, upper or lower case, each with or without `B` or `iB`; all are powers of 1024.
@@ -14,7 +14,7 @@ mod time_bucket;
 use std::fmt;
 use std::str::FromStr;
 
-pub use line_name::{is_frame_named, is_site_named, short_line};
+pub use line_name::{CALLED_FROM, frames, innermost, is_frame_named, is_site_named, short_line};
 pub use size_class::{SMALL_SIZE_BYTES, SMALL_SIZE_CLASSES, size_class, size_class_limit};
 pub use time_bucket::{bucket, bucket_nanoseconds, bucket_position_nanoseconds};
 

@@ -8,6 +8,7 @@ use crate::trace::{StatisticsError, TraceError};
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The trace cannot be read.
+    // Not transparent: then the cause, which has the path, would be hidden from those that look for it.
     #[error("{0}")]
     Trace(#[from] TraceError),
     /// Its rows contradict each other.

@@ -57,14 +57,8 @@ impl Deployment {
             deployment.variables.push((PYTHONMALLOC.to_owned(), "malloc".to_owned()));
             spec
         };
-        match (own.name(), own.path()) {
-            (_, Some(path)) => deployment.preload = Some(path.to_owned()),
-            ("malloc", _) => {}
-            (name, _) => {
-                let library = preloaded_library(name).ok_or(NotDeployable::NoLibrary)?;
-                deployment.preload = Some(library.to_owned());
-            }
-        }
+        let library = preloaded_library(own).map_err(|_| NotDeployable::NoLibrary)?;
+        deployment.preload = library.map(str::to_owned);
         let variables = backends::environment(own).map_err(|_| NotDeployable::Unavailable)?;
         for (name, value) in variables {
             deployment.add(name, value.to_string_lossy().into_owned());

@@ -9,6 +9,7 @@ use crate::trace::TraceError;
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// The trace is faulty.
+    // Not transparent: then the cause, which has the path, would be hidden from those that look for it.
     #[error("{0}")]
     Trace(#[from] TraceError),
     /// The rows are no trace. A reader that checks reports the line first.

@@ -28,11 +28,8 @@ pub fn dockerfile_line(spec: &str, is_python: bool) -> Option<DockerfileLine> {
         variables.extend(is_python.then(|| format!("{PYTHONMALLOC}=malloc")));
         &spec
     };
-    match (lowest.name(), lowest.path()) {
-        (_, Some(path)) => variables.push(format!("{LD_PRELOAD}={path}")),
-        ("malloc", _) => {}
-        (name, _) => variables.push(format!("{LD_PRELOAD}={}", preloaded_library(name)?)),
-    }
+    let library = preloaded_library(lowest).ok()?;
+    variables.extend(library.map(|library| format!("{LD_PRELOAD}={library}")));
     Some(match variables.as_slice() {
         [] => DockerfileLine::None,
         some => DockerfileLine::Env(format!("ENV {}", some.join(" "))),

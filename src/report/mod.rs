@@ -39,11 +39,11 @@ mod unit_table;
 pub use chart::{CHARTS, Chart, TRACE_CHARTS, arenas, effect, scaling, scorecard, side_by_side};
 pub use error::ReportError;
 pub use figures::{
-    AgeBar, AgeCurve, ArenaMap, ArenaStrip, BrokenDownBy, CHAIN_SEPARATOR, ComparedKind,
-    ComparedSide, Effect, LiveSegment, MovedMeasure, MovedPart, MovedRow, MovedUnit, NO_LINE,
-    PoolCell, ScalingFigures, ScalingLine, ScalingPoint, ScalingStep, SideBySide, SideMeasure,
-    SizeBar, Spread, ThreadLane, TraceReport, TraceShape, TraceThreads, backend_labels,
-    compare_runs, short_row, signed_percent, size_class_label,
+    AgeBar, AgeCurve, ArenaMap, ArenaStrip, BrokenDownBy, ComparedKind, ComparedSide, Effect,
+    LiveSegment, MovedMeasure, MovedPart, MovedRow, MovedUnit, NO_LINE, PoolCell, ScalingFigures,
+    ScalingLine, ScalingPoint, ScalingStep, SideBySide, SideMeasure, SizeBar, Spread, ThreadLane,
+    TraceReport, TraceShape, TraceThreads, backend_labels, compare_runs, short_row, signed_percent,
+    size_class_label,
 };
 pub use palette::Colour;
 pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};

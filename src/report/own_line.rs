@@ -3,10 +3,10 @@
 //! The caller is the one for what is live at the moment that the answer speaks of. Blocks of the start-up
 //! have no caller: an answer that named one would send a person to a line that cannot help.
 
-use super::figures::{CHAIN_SEPARATOR, TraceReport};
+use super::figures::TraceReport;
 use super::text::{list, short_line};
 use crate::results::{LibraryLineEntry, LiveCallersEntry, Moment};
-use crate::units::{bytes, count};
+use crate::units::{bytes, count, innermost};
 
 /// A start-up with a smaller share of a line's live blocks is not named.
 const STARTUP_LEAST: f64 = 0.05;
@@ -71,8 +71,7 @@ fn called_by(
     is_python: bool,
 ) -> Option<String> {
     // A site with its callers is long, and its first frame says which line it is.
-    let first = line.split(CHAIN_SEPARATOR).next().unwrap_or(line);
-    let line = short_line(first);
+    let line = short_line(innermost(line));
     let live = match moment {
         Moment::Peak => entry.at_peak.as_ref(),
         Moment::End => entry.at_end.as_ref(),

@@ -15,16 +15,10 @@ pub fn little_left(trace_report: &TraceReport) -> Option<String> {
     let found = trace.peak_survival.as_ref().filter(|found| is_own && found.is_little())?;
     let [left, held] = [found.end_bytes, found.peak_bytes].map(|amount| amount as f64);
     let without = if found.is_without_startup { ", without the start-up" } else { "" };
-    let path = match trace.path.as_str() {
-        "" => "TRACE".to_owned(),
-        path if path.contains(char::is_whitespace) => format!("'{path}'"),
-        path => path.to_owned(),
-    };
-    let moment = match found.held_at.as_str() {
-        "" => "peak".to_owned(),
-        moment if moment.contains(char::is_whitespace) => format!("'{moment}'"),
-        moment => moment.to_owned(),
-    };
+    // A word with a NUL cannot be quoted; none comes from a command line.
+    let quoted = |word: &str| shlex::try_quote(word).unwrap_or_default().into_owned();
+    let path = if trace.path.is_empty() { "TRACE".to_owned() } else { quoted(&trace.path) };
+    let moment = if found.held_at.is_empty() { "peak".to_owned() } else { quoted(&found.held_at) };
     Some(format!(
         "At the end only {} of what the program held at its peak is live ({} of {}{without}), so lines at \
          the end say little of it. `heaplay run {path} --at {moment}` reports a moment that holds it.",

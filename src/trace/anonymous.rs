@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::event::{
-    CALLED_FROM, Columns, Header, Row, RowBatch, SiteId, Sites, TraceError, TraceReader, TypeId,
-    VIA, frames,
+    Columns, Header, Row, RowBatch, SiteId, Sites, TraceError, TraceReader, TypeId, VIA,
 };
 use super::process::ProcessRecord;
+use crate::units::{CALLED_FROM, frames};
 
 /// Facts that stay: figures, versions, and addresses. All others may hold paths, arguments, names or
 /// process ids.

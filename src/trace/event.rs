@@ -100,21 +100,8 @@ impl Domain {
     }
 }
 
-/// The separator in a site between a line and the line that called it.
-pub const CALLED_FROM: &str = " < ";
-
 /// Stands in a site between a Python line and the native function that it reached.
 pub const VIA: &str = " via ";
-
-/// The frames of a site, `file:line` each, newest first.
-pub fn frames(site: &str) -> impl Iterator<Item = &str> {
-    site.split(CALLED_FROM)
-}
-
-/// The line that allocated: the newest frame of a site, without its callers.
-pub fn innermost(site: &str) -> &str {
-    frames(site).next().unwrap_or(site)
-}
 
 /// `file:line` of a site. A long path loses its beginning, because its end says more.
 pub(super) fn site_name(file: &str, line: u32) -> String {

@@ -27,6 +27,7 @@ pub const REQUESTED_LIMIT_BYTES: u64 = 1 << 62;
 #[derive(Debug, thiserror::Error)]
 pub enum StatisticsError {
     /// The trace cannot be read.
+    // Not transparent: then the cause, which has the path, would be hidden from those that look for it.
     #[error("{0}")]
     Trace(#[from] TraceError),
     /// Its rows contradict each other.

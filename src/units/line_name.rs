@@ -1,11 +1,17 @@
-//! The short names of lines, as reports print them, and the lines that a typed name means: each printed
-//! name can be typed back.
+//! The names of sites: their lines, one for each frame; the short names, as reports print them; and the
+//! lines that a typed name means, so that each printed name can be typed back.
 
-/// Stands in a site between a line and its caller, as in a trace.
-const CALLED_FROM: &str = " < ";
+/// The separator in a site between a line and the line that called it.
+pub const CALLED_FROM: &str = " < ";
 
-fn frames(site: &str) -> impl Iterator<Item = &str> {
+/// The frames of a site, `file:line` each, newest first.
+pub fn frames(site: &str) -> impl Iterator<Item = &str> {
     site.split(CALLED_FROM)
+}
+
+/// The line that allocated: the newest frame of a site, without its callers.
+pub fn innermost(site: &str) -> &str {
+    frames(site).next().unwrap_or(site)
 }
 
 /// A line's name as a person knows it: the file, without its folders, and the number.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::cli::terminal::note;
 use crate::report::{
-    BrokenDownBy, CHAIN_SEPARATOR, ComparedKind, ComparedSide, MovedPart, MovedUnit, NO_LINE,
-    SideBySide, SideMeasure, size_class_label, synthesised,
+    BrokenDownBy, ComparedKind, ComparedSide, MovedPart, MovedUnit, NO_LINE, SideBySide,
+    SideMeasure, size_class_label, synthesised,
 };
 use crate::trace::{
     self, BlockCount, BlockCounts, CALLED_FROM, CountedBlocks, Domain, Header, Sites,
@@ -204,9 +204,7 @@ impl<'a> Labels<'a> {
             );
         }
         if self.has_chains {
-            let chain = |site: &str| {
-                named(&trace::frames(site).collect::<Vec<&str>>().join(CHAIN_SEPARATOR), NO_LINE)
-            };
+            let chain = |site: &str| named(site, NO_LINE);
             let sites = counts.named_sites(self.sites);
             put(BrokenDownBy::CallChain, &mut sites.map(|(site, count)| (chain(site), count)));
         }

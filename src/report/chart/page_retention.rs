@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::contract::{About, Caption, ReadingSentence};
 use super::heap_series::shown_peak;
-use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
+use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, without_bounds};
 use crate::report::free_list_note::free_list_note;
 use crate::report::text::{all_or_ends, short_line, some};
 use crate::results::{Attribution, Moment, OTHER_SITES};
@@ -169,11 +169,9 @@ impl<'a> RetentionRows<'a> {
         if self.moment == Moment::Peak { "at the live peak" } else { &self.end_name }
     }
 
-    /// The backends of sentences: a bound is only in the picture, unless there is no other.
+    /// The backends of sentences: see [`without_bounds`].
     fn choosable(&self) -> Vec<&'a BackendFigures<'a>> {
-        let own: Vec<&BackendFigures> =
-            self.backends.iter().copied().filter(|backend| !backend.is_bound()).collect();
-        if own.is_empty() { self.backends.clone() } else { own }
+        without_bounds(self.backends.iter().copied())
     }
 
     /// The reach of live bytes and of free space.
@@ -345,8 +343,8 @@ fn checked(predicted: f64, saved: f64) -> (f64, String) {
 }
 
 /// The backend that the program has today, or else the one on which the first line has the largest share
-/// of the free space, and that share. A
-/// charge that the check by replay does not confirm to a factor of 1.5 comes after all others.
+/// of the free space, and that share. A charge that the check by replay does not confirm to a factor of 1.5
+/// comes after all others.
 fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
     let share = |backend: &BackendFigures<'a>| {
         let total = rows.total(backend);

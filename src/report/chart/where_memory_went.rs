@@ -8,6 +8,7 @@ use super::heap_series::{HeapSeries, shown_peak, trace_clock};
 use super::trace_clock::TraceClock;
 use crate::report::figures::{
     BackendFigures, BackendLabel, MemoryFigures, ProgramPhase, ResidentFigure, TraceReport,
+    without_bounds,
 };
 use crate::report::palette::{Colour, EXTERNAL_FRAGMENTATION, LIVE, RETAINED, ROUNDING};
 use crate::report::text::{all_or_ends, capitalised, list, some};
@@ -111,7 +112,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
     let clock_end = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
     let unit = byte_unit(most);
     Some(WhereMemoryWentChart {
-        caption: caption(trace_report, &without_bounds(&shown), &panels),
+        caption: caption(trace_report, &without_bounds(shown.iter().copied()), &panels),
         parts: PARTS,
         clock_axis: clock.axis(clock_end),
         end_name: trace_report.end_name(),
@@ -122,13 +123,6 @@ pub fn describe(trace_report: &TraceReport) -> Option<WhereMemoryWentChart> {
         phases: trace_report.phases.clone(),
         panels,
     })
-}
-
-/// The backends of sentences: a bound is only in the picture, unless there is no other.
-fn without_bounds<'b, 'a>(shown: &[&'b BackendFigures<'a>]) -> Vec<&'b BackendFigures<'a>> {
-    let own: Vec<&BackendFigures> =
-        shown.iter().copied().filter(|backend| !backend.is_bound()).collect();
-    if own.is_empty() { shown.to_vec() } else { own }
 }
 
 fn panel(backend: &&BackendFigures, clock: TraceClock) -> Option<HeapPanel> {

@@ -163,6 +163,16 @@ impl<'a> BackendFigures<'a> {
     }
 }
 
+/// Those that a program could have, for sentences: a bound is only in tables and pictures. All of them
+/// where there is no other.
+pub fn without_bounds<'b, 'a>(
+    backends: impl IntoIterator<Item = &'b BackendFigures<'a>>,
+) -> Vec<&'b BackendFigures<'a>> {
+    let (bounds, own): (Vec<_>, Vec<_>) =
+        backends.into_iter().partition(|backend| backend.is_bound());
+    if own.is_empty() { bounds } else { own }
+}
+
 /// The samples of the first repetition that has some, by event.
 fn first_repetition<'a>(samples: &[&'a Sample]) -> Vec<&'a Sample> {
     let repetition = samples.iter().map(|sample| sample.repetition).min();

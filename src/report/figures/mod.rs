@@ -26,7 +26,7 @@ mod trace_shape;
 mod trace_threads;
 
 pub use arena_map::{ArenaMap, ArenaStrip, PoolCell};
-pub use backend::{BackendFigures, BackendLabel};
+pub use backend::{BackendFigures, BackendLabel, without_bounds};
 pub use cost::{CallCost, ChunkCost};
 pub use distribution::{LatencyDistribution, OPS};
 pub use effect::Effect;
@@ -41,8 +41,8 @@ pub use scorecard::{
     GEOMETRIC_MEAN, MemoryUnit, ScorecardGroup, ScorecardRow, geometric, group, groups_of_means,
 };
 pub use side_by_side::{
-    BrokenDownBy, CHAIN_SEPARATOR, ComparedKind, ComparedSide, MovedBreakdown, MovedMeasure,
-    MovedPart, MovedRow, MovedUnit, NO_LINE, NOT_ATTRIBUTED, SideBySide, SideMeasure,
+    BrokenDownBy, ComparedKind, ComparedSide, MovedBreakdown, MovedMeasure, MovedPart, MovedRow,
+    MovedUnit, NO_LINE, NOT_ATTRIBUTED, SideBySide, SideMeasure,
 };
 pub use tail::{
     ClassTimes, PERCENTILES, WINDOWS, WINDOWS_NOTE, best_by_class, by_class, call_text,

@@ -4,7 +4,7 @@ use super::side_by_side::{
     BrokenDownBy, ComparedKind, MovedBreakdown, MovedMeasure, MovedPart, MovedRow,
 };
 use crate::report::text::{capitalised, short_line};
-use crate::units::percent;
+use crate::units::{CALLED_FROM, frames, percent};
 
 /// A row with this share of the movement explains it.
 const EXPLAINS: f64 = 0.5;
@@ -144,12 +144,11 @@ fn row_name(row: &MovedRow, breakdown: &MovedBreakdown) -> String {
 pub fn short_row(label: &str, by: BrokenDownBy) -> String {
     match by {
         BrokenDownBy::Line | BrokenDownBy::File | BrokenDownBy::CallChain => {
-            let frames = label.split(super::side_by_side::CHAIN_SEPARATOR);
-            let short = frames.map(|frame| {
+            let short = frames(label).map(|frame| {
                 let (line, via) = frame.split_at(frame.find(" via ").unwrap_or(frame.len()));
                 format!("{}{via}", short_line(line))
             });
-            short.collect::<Vec<String>>().join(super::side_by_side::CHAIN_SEPARATOR)
+            short.collect::<Vec<String>>().join(CALLED_FROM)
         }
         _ => label.to_owned(),
     }

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use super::backend::BackendFigures;
 use super::cost::CallCost;
 use super::side_by_side::{
-    BrokenDownBy, CHAIN_SEPARATOR, ComparedKind, ComparedSide, MovedPart, MovedUnit, NO_LINE,
-    SideBySide, SideMeasure,
+    BrokenDownBy, ComparedKind, ComparedSide, MovedPart, MovedUnit, NO_LINE, SideBySide,
+    SideMeasure,
 };
 use super::trace_report::TraceReport;
 use crate::results::{Metric, Moment, Run, Scope, TraceEntry, civil_date, reference};
-use crate::units::{bytes, figure3, ratio};
+use crate::units::{CALLED_FROM, bytes, figure3, innermost, ratio};
 
 /// The parts of resident memory, from the bottom.
 const CAUSES: [&str; 4] = ["live", "rounding", "free space on pages in use", "retained"];
@@ -316,10 +316,10 @@ type LabelledBytes = BTreeMap<String, i64>;
 fn put_lines(measure: &mut SideMeasure, rows: LabelledBytes) {
     let mut lines = LabelledBytes::new();
     for (label, bytes) in &rows {
-        let line = label.split(CHAIN_SEPARATOR).next().unwrap_or(label);
+        let line = innermost(label);
         *lines.entry(line.to_owned()).or_default() += bytes;
     }
-    if lines.len() < rows.len() || rows.keys().any(|label| label.contains(CHAIN_SEPARATOR)) {
+    if lines.len() < rows.len() || rows.keys().any(|label| label.contains(CALLED_FROM)) {
         measure.rows.insert(BrokenDownBy::CallChain, rows);
     }
     measure.rows.insert(BrokenDownBy::Line, lines);

@@ -9,10 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Serialize, Serializer};
 
 use super::line_matching::{LineFigures, LineMatching, file_of};
-use crate::units::{bytes, count};
+use crate::units::{CALLED_FROM, bytes, count, frames};
 
-/// Stands between the frames of a call chain, newest first.
-pub const CHAIN_SEPARATOR: &str = " < ";
 /// The row of what no row accounts for.
 pub const NOT_ATTRIBUTED: &str = "(not attributed)";
 /// The row of blocks without a line.
@@ -307,7 +305,7 @@ fn line_figures<'a>(measures: impl Iterator<Item = &'a SideMeasure> + Clone) -> 
         let by = [BrokenDownBy::CallChain, BrokenDownBy::Line];
         let Some(rows) = by.iter().find_map(|by| measure.rows.get(by)) else { continue };
         for (label, value) in rows {
-            let mut frames: Vec<&str> = label.split(CHAIN_SEPARATOR).collect();
+            let mut frames: Vec<&str> = frames(label).collect();
             frames.sort_unstable();
             frames.dedup();
             for frame in frames {
@@ -396,8 +394,8 @@ fn key_after(label: &str, by: BrokenDownBy, matching: &LineMatching) -> RowKey {
         BrokenDownBy::File => Some(matching.file(label).to_owned()),
         BrokenDownBy::CallChain => {
             let frames: Option<Vec<&str>> =
-                label.split(CHAIN_SEPARATOR).map(|frame| matching.line(frame)).collect();
-            frames.map(|frames| frames.join(CHAIN_SEPARATOR))
+                frames(label).map(|frame| matching.line(frame)).collect();
+            frames.map(|frames| frames.join(CALLED_FROM))
         }
         _ => Some(label.to_owned()),
     };

@@ -13,7 +13,7 @@ use crate::results::{
 use crate::spec::{BackendSpec, FLOOR, labels};
 use crate::stats::{self, LEAST_PAIRS, TimeComparison};
 
-use super::backend::{BackendFigures, BackendLabel};
+use super::backend::{BackendFigures, BackendLabel, without_bounds};
 use super::cost::CallCost;
 use super::memory::mean_over_clock;
 use super::phases::{self, ProgramPhase};
@@ -205,12 +205,9 @@ impl<'a> TraceReport<'a> {
         self.backends.iter().filter(|backend| !backend.is_floor())
     }
 
-    /// Those that a program could have, for sentences: a bound is only in tables and pictures. All of
-    /// them where there is no other.
+    /// The allocators of sentences: see [`without_bounds`].
     pub fn choosable(&self) -> Vec<&BackendFigures<'a>> {
-        let own: Vec<&BackendFigures> =
-            self.allocators().filter(|backend| !backend.is_bound()).collect();
-        if own.is_empty() { self.allocators().collect() } else { own }
+        without_bounds(self.allocators())
     }
 
     /// The allocator that others are compared with.
