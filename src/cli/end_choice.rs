@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::bail;
 
 use crate::results::{EndKind, EndPoint};
+use crate::spec::did_you_mean;
 use crate::trace::{EndCause, Header, Plateau, ProcessRecord};
 
 /// Before the name of a mark.
@@ -38,7 +39,11 @@ impl FromStr for EndChoice {
             "plateau" => Ok(EndChoice::Plateau),
             _ => match text.strip_prefix(MARK).filter(|name| !name.is_empty()) {
                 Some(name) => Ok(EndChoice::Mark(name.to_owned())),
-                None => Err("expected end, last-call, peak, plateau or mark:NAME".to_owned()),
+                None => Err(format!(
+                    "expected end, last-call, peak, plateau or mark:NAME{}; `heaplay inspect TRACE` lists \
+                     the marks",
+                    did_you_mean(text, ["end", "last-call", "peak", "plateau"])
+                )),
             },
         }
     }
@@ -167,7 +172,9 @@ mod tests {
         let reason = |choice| point(choice, &nothing).unwrap_err().to_string();
         assert_eq!(reason("mark:load"), "a.trace: no mark `load`; it has begin, loaded");
         assert!(reason("mark:begin").contains("before the first call"));
-        assert_eq!(reason("mark:"), "expected end, last-call, peak, plateau or mark:NAME");
-        assert_eq!(reason("exit"), "expected end, last-call, peak, plateau or mark:NAME");
+        const EXPECTED: &str = "expected end, last-call, peak, plateau or mark:NAME";
+        const STEP: &str = "; `heaplay inspect TRACE` lists the marks";
+        assert_eq!(reason("mark:"), format!("{EXPECTED}{STEP}"));
+        assert_eq!(reason("peek"), format!("{EXPECTED} (did you mean `peak`?){STEP}"));
     }
 }

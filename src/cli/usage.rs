@@ -66,7 +66,10 @@ fn command() -> Command {
 fn with_tips(mut error: clap::Error, verb: &str) -> clap::Error {
     let tips: Vec<String> = match error.kind() {
         ErrorKind::InvalidValue => expected_value(&error, verb).into_iter().collect(),
-        ErrorKind::ArgumentConflict => budget_conflict(&error).into_iter().collect(),
+        ErrorKind::ArgumentConflict => {
+            let tip = given_twice(&error).or_else(|| budget_conflict(&error));
+            tip.into_iter().collect()
+        }
         ErrorKind::InvalidSubcommand => vec![near_verb(&error)],
         ErrorKind::UnknownArgument => unknown_option(&error, verb).into_iter().collect(),
         ErrorKind::MissingRequiredArgument if verb == "sweep" => vec![grid_advice()],
@@ -107,6 +110,16 @@ fn unknown_option(error: &clap::Error, verb: &str) -> Option<String> {
         return Some(format!(
             "put the interpreter in front: `heaplay {verb} -- python3 {option} …`"
         ));
+    }
+    if let Some(own) = own.filter(|_| !option.starts_with('-')) {
+        let names: Vec<String> = own
+            .get_positionals()
+            .map(|p| format!("<{}>", p.get_id().as_str().to_uppercase()))
+            .collect();
+        return Some(match names.is_empty() {
+            true => format!("`heaplay {verb}` takes options only"),
+            false => format!("`heaplay {verb}` takes {} and no more", names.join(" ")),
+        });
     }
     let long =
         option.strip_prefix("--").and_then(|long| long.split('=').next()).unwrap_or_default();
@@ -153,14 +166,25 @@ fn expected_value(error: &clap::Error, verb: &str) -> Option<String> {
     Some(format!("--{long}: {}", option.get_help()?))
 }
 
+/// The next step for an option that was given a second time.
+fn given_twice(error: &clap::Error) -> Option<String> {
+    let given = text(error, ContextKind::InvalidArg)?;
+    (prior(error)? == given)
+        .then(|| format!("it takes one value: run heaplay once for each {given}"))
+}
+
+/// The options that a refused one is in conflict with.
+fn prior(error: &clap::Error) -> Option<String> {
+    match error.get(ContextKind::PriorArg) {
+        Some(ContextValue::Strings(names)) => Some(names.join(" ")),
+        Some(ContextValue::String(name)) => Some(name.clone()),
+        _ => None,
+    }
+}
+
 /// Why a fixed number of repetitions or rounds takes no budget.
 fn budget_conflict(error: &clap::Error) -> Option<String> {
-    let prior = match error.get(ContextKind::PriorArg) {
-        Some(ContextValue::Strings(names)) => names.join(" "),
-        Some(ContextValue::String(name)) => name.clone(),
-        _ => return None,
-    };
-    let both = format!("{} {prior}", text(error, ContextKind::InvalidArg)?);
+    let both = format!("{} {}", text(error, ContextKind::InvalidArg)?, prior(error)?);
     let counted =
         ["repetitions", "rounds"].into_iter().find(|name| both.contains(&format!("--{name} ")))?;
     both.contains("--budget ").then(|| {
@@ -234,6 +258,14 @@ mod tests {
         }
         let other = refused(&["run", "--resume", "a", "-r", "3"]);
         assert!(!other.contains("leave out --budget"), "{other}");
+    }
+
+    #[test]
+    fn what_is_given_too_often_has_its_next_step() {
+        let message = refused(&["whatif", "a", "--move-site", "a.py:1", "--move-site", "a.py:2"]);
+        assert!(message.contains("once for each --move-site <FILE:LINE>"), "{message}");
+        let message = refused(&["report", "a", "b"]);
+        assert!(message.contains("`heaplay report` takes <RUN> and no more"), "{message}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The verb `whatif`: replays a trace in which one line's long-lived blocks are moved or dropped.
 //! It prints the memory that this saves, beside the prediction of the attribution.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,9 +17,12 @@ use super::load::load_grouped;
 use super::specs;
 use super::terminal::print;
 use crate::bench::{self, ReplayedRange, Saving, Workload};
-use crate::program::Change;
+use crate::program::{AllocationSites, Change};
 use crate::results::BackendEntry;
-use crate::units::{byte_unit, bytes, figure};
+use crate::units::{CALLED_FROM, byte_unit, bytes, figure};
+
+/// Lines of a file that an error names, at most.
+const NEAR_LINES_MAX: usize = 8;
 
 /// Replay a trace in which the long-lived blocks of one line are moved or dropped, and show the
 /// memory that this saves
@@ -28,7 +32,7 @@ pub struct WhatifArgs {
     trace: PathBuf,
     /// Allocate this line's survivors after the last call, as if the program copied them. In a
     /// trace with callers (--sites=N), they are all that the line allocated, itself or by the code
-    /// that it called
+    /// that it called. One line at a time
     #[arg(
         long,
         value_name = "FILE:LINE",
@@ -39,6 +43,10 @@ pub struct WhatifArgs {
     /// Never allocate this line's survivors
     #[arg(long, value_name = "FILE:LINE")]
     drop_site: Option<String>,
+    /// Only what the line allocated itself, as the report has it. Without this option, a trace with callers
+    /// has with it what the code that it called allocated
+    #[arg(long)]
+    without_callees: bool,
     /// Backends, separated by commas
     #[arg(short, long, visible_alias = "backend", default_value = "malloc,pymalloc")]
     backends: Vec<String>,
@@ -61,7 +69,13 @@ impl WhatifArgs {
             (None, None) => bail!("name a line with --move-site or --drop-site"),
         };
         let traces = std::slice::from_ref(&self.trace);
-        let workloads = load_grouped(traces, |sites| sites.under(name), &self.end.at, u64::MAX)?;
+        // In a trace with callers, what the line itself allocated and what its callees did are one site.
+        let has_callees = Cell::new(false);
+        let group = |sites: AllocationSites| {
+            has_callees.set(sites.has_callers() && !self.without_callees);
+            if has_callees.get() { sites.under(name) } else { sites.by_line() }
+        };
+        let workloads = load_grouped(traces, group, &self.end.at, u64::MAX)?;
         let Some(loaded) = workloads.into_iter().next() else {
             bail!("{}: no trace", self.trace.display());
         };
@@ -75,7 +89,14 @@ impl WhatifArgs {
                 format!("{}: the changed trace could not be replayed", self.trace.display())
             })?;
         let has_times = !loaded.times.is_empty();
-        print(&report(loaded.sites.name(site), change, &savings, &backends, has_times))?;
+        let line = loaded.sites.name(site);
+        let line = match has_callees.get() && !name.contains(CALLED_FROM) {
+            true => format!(
+                "{line} and the code that it called (--without-callees: only the line itself)"
+            ),
+            false => line.to_owned(),
+        };
+        print(&report(&line, change, &savings, &backends, has_times))?;
         let has_failed = savings.iter().any(|saving| saving.result.is_err());
         Ok(if has_failed { Exit::NoResult.into() } else { Exit::Fine.into() })
     }
@@ -92,20 +113,28 @@ fn find(loaded: &Workload, name: &str, trace: &Path) -> anyhow::Result<u32> {
     match loaded.sites.find(name) {
         Ok(site) => Ok(site),
         Err(like) if like.is_empty() => {
-            let counts: HashMap<u32, u64> = loaded.sites.requests();
-            let most = counts
-                .iter()
-                .filter(|(site, _)| **site > 0)
-                .max_by_key(|(site, count)| (**count, **site));
-            let example = most.map_or("", |(site, _)| loaded.sites.name(*site));
-            bail!(
-                "no line `{name}` allocates in {}; `heaplay inspect` lists them (such as \
-                 {example})",
-                trace.display()
-            )
+            bail!("no line `{name}` allocates in {}; {}", trace.display(), others(loaded, name))
         }
         Err(like) => bail!("`{name}` may be {}; write more of the path", like.join(" or ")),
     }
+}
+
+/// What does allocate: the lines of the same file, or else the line that allocates most often.
+fn others(loaded: &Workload, name: &str) -> String {
+    let near = loaded.sites.near_lines(name);
+    if let Some((file, _)) = name.rsplit_once(':').filter(|_| !near.is_empty()) {
+        let lines: Vec<String> = near.iter().take(NEAR_LINES_MAX).map(u64::to_string).collect();
+        return format!(
+            "of {file} these lines do, the nearest first: {}. A line that only takes objects from \
+             CPython's free lists allocates nothing",
+            lines.join(", ")
+        );
+    }
+    let counts: HashMap<u32, u64> = loaded.sites.requests();
+    let named = counts.iter().filter(|(site, _)| **site > 0);
+    let most = named.max_by_key(|(site, count)| (**count, **site));
+    let example = most.map_or("", |(site, _)| loaded.sites.name(*site));
+    format!("`heaplay inspect` lists them (such as {example})")
 }
 
 /// The table of all backends, with a sentence before and after it.

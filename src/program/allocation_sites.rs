@@ -89,6 +89,24 @@ impl AllocationSites {
         }
     }
 
+    /// The lines that allocate in the file of `name`, `FILE:LINE` or the end of such a path: their numbers,
+    /// the nearest first.
+    pub fn near_lines(&self, name: &str) -> Vec<u64> {
+        let number = |frame: &str| frame.rsplit_once(':')?.1.parse::<u64>().ok();
+        let (Some((file, _)), Some(given)) = (name.rsplit_once(':'), number(name)) else {
+            return vec![];
+        };
+        let of_file = |site: &String| {
+            let frame = innermost(site);
+            let line = number(frame)?;
+            is_frame_named(frame, &format!("{file}:{line}")).then_some(line)
+        };
+        let found: BTreeSet<u64> = self.names.iter().filter_map(of_file).collect();
+        let mut found: Vec<u64> = found.into_iter().collect();
+        found.sort_by_key(|line| line.abs_diff(given));
+        found
+    }
+
     /// The same with only the innermost line of each site: requests of one line are one site,
     /// whatever called it.
     #[must_use]
@@ -357,6 +375,9 @@ mod tests {
         // A site with its callers is found as it is.
         let whole = chains().under("x.py:1 < a/m.py:9");
         assert_eq!((&whole, whole.find("x.py:1 < a/m.py:9")), (&chains(), Ok(2)));
+        // Lines of the same file, the nearest first.
+        assert_eq!(chains().near_lines("x.py:4"), [1]);
+        assert_eq!(chains().near_lines("z.py:4"), [0; 0]);
         // Two lines end so, or none: nothing is grouped under the line.
         for name in ["m.py:9", "z.py:1"] {
             assert_eq!(chains().under(name), chains().by_line(), "{name}");

@@ -19,6 +19,7 @@ impl RoundsLine {
         let line = StatusLine::new(ProgressBar::new_spinner(), "{spinner} {msg}");
         line.bar.set_message("the run that is not measured");
         let end = match rounds {
+            Some(1) => "of 1 round".to_owned(),
             Some(rounds) => format!("of {rounds} rounds"),
             None => format!("of up to {} s", budget.as_secs_f64()),
         };
@@ -28,7 +29,8 @@ impl RoundsLine {
     /// After a round, so long after the first began.
     pub fn finished(&self, round: usize, passed: Duration) {
         let seconds = passed.as_secs_f64();
-        let text = format!("{round} rounds in {seconds:.0} s, {}", self.end);
+        let plural = if round == 1 { "" } else { "s" };
+        let text = format!("{round} round{plural} in {seconds:.0} s, {}", self.end);
         if round == 1 {
             self.line.note(format!("a round of all backends takes {seconds:.1} s"));
         } else {

@@ -29,6 +29,13 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
         text += &predictions.notes();
         text += far_note(all, predictions);
     }
+    if let Some(failure) = failure(all) {
+        return text
+            + &format!(
+                "all figures are those of a program that fails ({}): see why, and measure again\n",
+                failure.status
+            );
+    }
     let Some((base, others)) = all.split_first() else { return text };
     for (at, runs) in others.iter().enumerate().filter(|(_, runs)| !runs.runs.is_empty()) {
         text += &sentence(all, at + 1, predictions, is_timed_out);
@@ -45,12 +52,6 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
     }
     if let Some(predictions) = predictions.filter(|_| !is_timed_out) {
         text += &contradictions_note(all, predictions);
-    }
-    if let Some(failure) = failure(all) {
-        text += &format!(
-            "all figures are those of a program that fails ({}): see why, and measure again\n",
-            failure.status
-        );
     }
     text
 }

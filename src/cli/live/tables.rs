@@ -41,8 +41,9 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
     let is_python = all.iter().flat_map(|runs| &runs.runs).any(Observation::is_python);
     let after = if is_python { ", after the interpreter has taken itself apart" } else { "" };
     let mut text = format!(
-        "{rounds} rounds; resident anonymous memory of the program (the end is its exit{after}; a mark \
+        "{rounds} round{}; resident anonymous memory of the program (the end is its exit{after}; a mark \
          shows an earlier moment)\n{}\n\n",
+        if rounds == 1 { "" } else { "s" },
         memory(all, predictions)
     );
     if let Some(marks) = marks(all) {

@@ -30,7 +30,8 @@ pub fn advice(run: &Run, metric: Metric) -> String {
         let (judged, not_judged): (Vec<BackendCost>, Vec<BackendCost>) =
             costs.into_iter().partition(|cost| has_threads || !needs_threads(cost));
         if !judged.is_empty() {
-            text.push_str(&advice_on_trace(&report.trace.name, &judged, &memory));
+            let own = report.own_backend().map(|backend| backend.spec);
+            text.push_str(&advice_on_trace(&report.trace.name, &judged, own, &memory));
         }
         if !not_judged.is_empty() {
             text.push_str(&without_threads(&not_judged));
@@ -69,7 +70,8 @@ fn cost(backend: &BackendFigures, report: &TraceReport, metric: Metric) -> Optio
     })
 }
 
-fn advice_on_trace(trace: &str, costs: &[BackendCost], memory: &str) -> String {
+/// `own` is the spec of what the program has today, as recorded.
+fn advice_on_trace(trace: &str, costs: &[BackendCost], own: Option<&str>, memory: &str) -> String {
     let set = pareto_set(costs);
     let mut text =
         format!("\n{trace}: best in time or in {memory}, {} of {}\n", set.len(), costs.len());
@@ -86,12 +88,14 @@ fn advice_on_trace(trace: &str, costs: &[BackendCost], memory: &str) -> String {
     if set.iter().any(|cost| cost.is_varying) {
         text.push_str("  ≈ varies between runs\n");
     }
-    text + &sentences(costs, memory).concat()
+    text + &sentences(costs, own, memory).concat()
 }
 
-/// One sentence for each allocator that has variants, and one for the best of all against the
-/// baseline.
-fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
+/// One sentence for each allocator that has variants, and one for the best of all against what the
+/// program has today (`own`), or else against the baseline.
+fn sentences(costs: &[BackendCost], own: Option<&str>, memory: &str) -> Vec<String> {
+    let find = |name: &str| costs.iter().find(|cost| cost.name == name);
+    let today = own.and_then(find);
     let mut sentences = Vec::new();
     for base in costs.iter().filter(|cost| without_settings(cost) == cost.name) {
         let is_variant =
@@ -100,16 +104,20 @@ fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
         if !variants.is_empty() {
             let better = best(variants.iter().copied().filter(|cost| cost.dominates(base)));
             sentences.push(match better {
-                Some(better) => sentence_on_settings(base, better, memory),
+                Some(better) => sentence_on_settings(base, better, today, memory),
                 None => sentence_on_trades(base, &variants, memory),
             });
         }
     }
-    let base = BASELINES.iter().find_map(|name| costs.iter().find(|cost| cost.name == *name));
+    let base = today.or_else(|| BASELINES.iter().find_map(|name| find(name)));
     if let Some(base) = base {
         let others = costs.iter().filter(|cost| without_settings(cost) != base.name);
         if let Some(better) = best(others.filter(|cost| cost.dominates(base))) {
-            let what = if base.name == "pymalloc" { "CPython's own pymalloc" } else { &base.name };
+            let what = match base.name.as_str() {
+                name if today.is_some() => format!("{name}, which the program has today"),
+                "pymalloc" => "CPython's own pymalloc".to_owned(),
+                name => name.to_owned(),
+            };
             let change = change(base, better, memory);
             let sentence = format!("instead of {what}, {}: {change}\n", better.name);
             sentences.push(sentence + &deployment_lines(better));
@@ -118,10 +126,26 @@ fn sentences(costs: &[BackendCost], memory: &str) -> Vec<String> {
     sentences
 }
 
-fn sentence_on_settings(base: &BackendCost, better: &BackendCost, memory: &str) -> String {
-    let change = change(base, better, memory);
-    format!("{}: set {}: {change}\n", base.name, settings_of(base, better))
-        + &deployment_lines(better)
+/// The sentence for an allocator of which a variant is better. The lines for a Dockerfile follow where the
+/// variant is better than what the program has today, too.
+fn sentence_on_settings(
+    base: &BackendCost,
+    better: &BackendCost,
+    today: Option<&BackendCost>,
+    memory: &str,
+) -> String {
+    let from_base = change(base, better, memory);
+    let sentence = format!("{}: set {}: {from_base}\n", base.name, settings_of(base, better));
+    match today {
+        Some(today) if today.name != base.name && !better.dominates(today) => {
+            let from_today = change(today, better, memory);
+            format!(
+                "{sentence}  only for a program on {}. From {}, which this one has today: {from_today}\n",
+                base.name, today.name
+            )
+        }
+        _ => sentence + &deployment_lines(better),
+    }
 }
 
 /// The sentence for an allocator of which no variant is better in one and as good in the other: what
@@ -233,10 +257,10 @@ mod tests {
             varying(cost("jemalloc", 30.0, 10.0, 12.0)),
             varying(cost("jemalloc:dirty_decay_ms=1000", 29.0, 10.0, 12.0)),
         ];
-        let text = sentences(&costs, "resident at the end").concat();
+        let text = sentences(&costs, None, "resident at the end").concat();
         assert!(text.contains("no setting of this grid is better"), "{text}");
         let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
-        let text = sentences(&costs, "resident at the end").concat();
+        let text = sentences(&costs, None, "resident at the end").concat();
         assert!(text.contains("resident at the end ≈30"), "{text}");
     }
 
@@ -244,11 +268,37 @@ mod tests {
     #[test]
     fn what_was_measured_stands_beside_the_library_to_load() {
         let costs = [cost("pymalloc", 30.0, 10.0, 10.1), cost("mimalloc", 10.0, 10.0, 10.1)];
-        let text = sentences(&costs, "resident at the end").concat();
+        let text = sentences(&costs, None, "resident at the end").concat();
         assert!(text.contains("LD_PRELOAD=libmimalloc.so.2"), "{text}");
         assert!(text.contains("measured:      9.9, compiled into heaplay"), "{text}");
         let own = cost("preload:/opt/libmimalloc.so", 10.0, 10.0, 10.1);
         assert!(!deployment_lines(&own).contains("measured:"));
+    }
+
+    /// A program on pymalloc is not sent to malloc because malloc has a better setting.
+    #[test]
+    fn a_setting_of_another_allocator_is_held_against_todays() {
+        let mib = f64::from(1 << 20);
+        let costs = [
+            cost("pymalloc", 25.0 * mib, 10.0, 10.1),
+            cost("malloc", 40.0 * mib, 20.0, 20.2),
+            cost("malloc:MALLOC_TRIM_THRESHOLD_=64K", 21.0 * mib, 20.0, 20.2),
+        ];
+        let words = |own: &str| {
+            let text = sentences(&costs, Some(own), "resident at the end").concat();
+            text.replace('\u{a0}', " ")
+        };
+        let text = words("pymalloc");
+        assert!(text.contains("only for a program on malloc. From pymalloc, which this"), "{text}");
+        assert!(text.contains("resident at the end 25 MiB → 21 MiB, time +100"), "{text}");
+        assert!(!text.contains("ENV "), "{text}");
+        let text = words("malloc");
+        assert!(text.contains("ENV PYTHONMALLOC=malloc MALLOC_TRIM_THRESHOLD_=65536"), "{text}");
+        assert!(!text.contains("only for"), "{text}");
+        assert!(
+            text.contains("instead of malloc, which the program has today, pymalloc"),
+            "{text}"
+        );
     }
 
     /// Less memory for more time is no "no setting is better".
@@ -260,7 +310,7 @@ mod tests {
             cost("malloc:MALLOC_TRIM_THRESHOLD_=0", 2.7 * mib, 20.0, 20.2),
             cost("malloc:MALLOC_TOP_PAD_=64M", 70.0 * mib, 8.0, 8.1),
         ];
-        let text = sentences(&costs, "resident at the end").concat().replace('\u{a0}', " ");
+        let text = sentences(&costs, None, "resident at the end").concat().replace('\u{a0}', " ");
         assert!(
             text.starts_with("malloc: no setting of this grid is better in time and"),
             "{text}"
@@ -297,7 +347,7 @@ mod tests {
             cost("bump", 100.0 * mib, 50.0, 60.0),
             cost("malloc:MALLOC_TRIM_THRESHOLD_=64K", 27.0 * mib, 14.5, 18.0),
         ];
-        let text = sentences(&costs, "resident at the end").concat().replace('\u{a0}', " ");
+        let text = sentences(&costs, None, "resident at the end").concat().replace('\u{a0}', " ");
         let start = "malloc: set MALLOC_TRIM_THRESHOLD_=64K: resident at the end 60 MiB → 27 MiB, \
                      time not separable (";
         assert!(text.starts_with(start), "{text}");
@@ -309,7 +359,7 @@ mod tests {
             cost("malloc", 60.0 * mib, 15.0, 17.0),
             cost("jemalloc", 20.0 * mib, 9.0, 10.0),
         ];
-        let text = sentences(&costs, "resident at the end").concat().replace('\u{a0}', " ");
+        let text = sentences(&costs, None, "resident at the end").concat().replace('\u{a0}', " ");
         let start = "instead of CPython's own pymalloc, jemalloc: resident at the end 30 MiB";
         assert!(text.starts_with(start), "{text}");
     }
