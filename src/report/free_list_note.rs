@@ -53,6 +53,16 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
     ))
 }
 
+/// That blocks pass from line to line by CPython's lists: a line that only takes objects from them is in no
+/// table. `None` for a program that is no Python.
+pub fn reused_note(trace_report: &TraceReport) -> Option<&'static str> {
+    trace_report.trace.facts.contains_key("python").then_some(
+        "CPython gives freed tuples, lists, dicts and floats to other lines without an allocation: \
+         such an object counts for the line that allocated it first, so a line that holds some may \
+         have fewer here, or none.",
+    )
+}
+
 /// That freed objects on CPython's lists hold pages as well, and what returns them. A line's change may
 /// return nothing while they lie beside its blocks. `None` where no collection empties the lists.
 pub fn collection_note(trace_report: &TraceReport) -> Option<&'static str> {

@@ -4,7 +4,7 @@
 
 use super::chart::first_line;
 use super::figures::{BackendFigures, TraceReport};
-use super::free_list_note::{collection_note, free_list_note};
+use super::free_list_note::{collection_note, free_list_note, reused_note};
 use super::own_line::{is_changeable, own_line_notes};
 use super::peak_survival::little_left;
 use super::text::{capitalised, list};
@@ -15,6 +15,9 @@ use crate::results::Moment;
 const LINES_MAX: usize = 2;
 /// Lines of other allocators, at most.
 const OTHERS_MAX: usize = 2;
+
+/// What a line says of its blocks, and what not.
+const HOLDERS_NOTE: &str = "A line is where blocks were allocated: look for what still holds them.";
 
 /// The sentences. `otherwise` stands where no line is worth a change under any allocator.
 pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> Vec<String> {
@@ -72,8 +75,8 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> Vec<S
     sentences.extend(own_line_notes(trace_report, &named, Moment::End));
     sentences.extend(named.iter().filter_map(|line| free_list_note(trace_report, line)));
     if has_change {
-        sentences
-            .push("A line is where blocks were allocated: look for what still holds them.".into());
+        sentences.push(HOLDERS_NOTE.into());
+        sentences.extend(reused_note(trace_report).map(str::to_owned));
         sentences.extend(collection_note(trace_report).map(str::to_owned));
     }
     sentences

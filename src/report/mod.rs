@@ -12,6 +12,7 @@ pub mod figures;
 pub mod picture;
 
 mod choice;
+mod collector_time;
 mod comparison_table;
 mod dockerfile;
 mod error;

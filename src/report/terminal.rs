@@ -2,6 +2,7 @@
 
 use super::chart::{placement, scorecard};
 use super::choice::{choice, choices};
+use super::collector_time::collector_time;
 use super::comparison_table::comparisons;
 use super::failed_cells::failed_cells;
 use super::figures::{
@@ -65,6 +66,9 @@ pub fn summary(run: &Run) -> String {
         text += &on_huge_pages(trace_report);
         if let Some(chart) = placement(trace_report) {
             text += &format!("{}\n", chart.caption.title);
+        }
+        if let Some(sentence) = collector_time(trace_report) {
+            text += &format!("{sentence}\n");
         }
         text += &threads(trace_report);
         text += &slowest(trace_report);

@@ -55,10 +55,13 @@ impl LineChange<'_> {
         let held = held_text(trace_report, self.line).unwrap_or_else(|| "blocks".to_owned());
         let returned = bytes(self.returned_bytes());
         let returned = match self.resident_bytes {
-            Some([before, _]) => format!("{returned} of {}", bytes(before)),
-            None => format!("{returned} (predicted)"),
+            Some([before, _]) => format!(
+                "a replay in which it allocates them last returns {returned} of {}",
+                bytes(before)
+            ),
+            None => format!("if it allocated them last, {returned} would be returned (predicted)"),
         };
-        format!("{line} holds {held}; a change of this line returns {returned}")
+        format!("{line} holds {held}; {returned}")
     }
 }
 

@@ -355,7 +355,7 @@ fn answers_on_a_line_have_what_is_decided_by() {
     let text = plain(&run);
     for sentence in [
         "decoder.py:353 is library code, called from your line load.py:3.",
-        "; a change of this line returns 4.0 MiB (predicted).",
+        "; if it allocated them last, 4.0 MiB would be returned (predicted).",
     ] {
         assert!(text.contains(sentence), "`{sentence}` is not in {text}");
     }

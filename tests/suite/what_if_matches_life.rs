@@ -273,7 +273,7 @@ fn a_run_names_a_line_to_change_where_the_program_returns_memory() {
             }
         }
         // Of a change that returns nothing in a replay no sentence speaks.
-        let is_named_somewhere = text.contains("a change of this line returns");
+        let is_named_somewhere = text.contains("a replay in which it allocates them last returns");
         assert_eq!(is_named_somewhere, is_named, "{text}");
     }
 }

@@ -8,7 +8,7 @@ use super::heap_series::shown_peak;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, without_bounds};
 use crate::report::free_list_note::free_list_note;
 use crate::report::text::{all_or_ends, short_line, some};
-use crate::results::{Attribution, Moment, OTHER_SITES};
+use crate::results::{Attribution, Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES};
 use crate::units::{byte_unit, bytes, percent, times};
 
 /// Which line of my code do I change?
@@ -20,6 +20,9 @@ pub const ABOUT: About = About {
               under each allocator. A line with little blue and much orange is worth a change: \
               copy its objects once the burst is over, or place them elsewhere.",
 };
+
+/// A prediction beyond this factor of what a replay shows is not confirmed.
+const FAR_OFF: f64 = 1.5;
 
 /// The description of the chart.
 #[derive(Clone, Debug, Serialize)]
@@ -259,10 +262,30 @@ fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribu
     caption.with_reading("×n: free bytes for each live byte.  #n: rank by live bytes.")
 }
 
-/// [`checks`] of a trace, as a sentence that names the line; `None` where no such replay was made.
+/// [`checks`] of a trace, as sentences that name the line; `None` where no such replay was made.
 pub fn checked_by_replay(trace_report: &TraceReport) -> Option<String> {
     let rows = RetentionRows::of(trace_report)?;
-    checks(&rows, &short_line(rows.sites[0])).map(|sentence| sentence.text)
+    let check = checks(&rows, &short_line(rows.sites[0]))?.text;
+    Some([Some(check), resident_note(&rows)].into_iter().flatten().collect::<Vec<_>>().join(" "))
+}
+
+/// By how much resident memory falls in the same replays, where that is clearly more than what pages in use
+/// fall by.
+fn resident_note(rows: &RetentionRows) -> Option<String> {
+    let fall = |backend: &BackendFigures| {
+        let (_, saved) = check_of_first(rows, backend)?;
+        let row = backend.rows.what_if(rows.sites[0])?;
+        let resident = row.resident_before_bytes? as f64 - row.resident_after_bytes? as f64;
+        let is_more = resident >= RETURNABLE_LEAST_BYTES as f64 && resident > FAR_OFF * saved;
+        is_more.then(|| (resident, format!("{} {}", backend.name(), bytes(resident))))
+    };
+    let falls: Vec<(f64, String)> = rows.choosable().into_iter().filter_map(fall).collect();
+    (!falls.is_empty()).then(|| {
+        format!(
+            "Resident memory falls by more, since free pages beside these blocks are returned, too: {}.",
+            all_or_ends(falls, "; ")
+        )
+    })
 }
 
 /// The first line at the end; `None` for a chart of another moment.
@@ -317,33 +340,24 @@ fn check_of_first(rows: &RetentionRows, backend: &BackendFigures) -> Option<(f64
     Some((row.predicted_bytes as f64, saved))
 }
 
-/// What a change saved beside what was predicted, in bytes, as text; and how far apart the two are.
-/// A difference in per cent of next to nothing says nothing: then the text is how many times too
-/// much was predicted, or that nothing was saved.
+/// What a change saved beside what was predicted, in bytes, as text; and how far apart the two are. The
+/// factor is named where the prediction is far off.
 fn checked(predicted: f64, saved: f64) -> (f64, String) {
     const PAGE: f64 = 4096.0;
     let charged = bytes(predicted);
     let far = (predicted.max(PAGE) / saved.max(PAGE)).ln().abs();
     let text = if saved.abs() < PAGE {
         format!("nothing (charged {charged})")
-    } else if saved < 0.0 {
-        format!("{} (charged {charged})", bytes(saved))
-    } else if predicted > 3.0 * saved {
+    } else if saved > 0.0 && far > FAR_OFF.ln() {
         format!("{} (charged {charged}, ×{})", bytes(saved), times(predicted / saved))
     } else {
-        let off = (predicted - saved) / saved;
-        let off = match off.abs() {
-            equal if equal < 0.005 => "equal".to_owned(),
-            _ if off < 0.0 => format!("{} less than fell", percent(-off)),
-            _ => format!("{} more than fell", percent(off)),
-        };
-        format!("{} (charged {charged}, {off})", bytes(saved))
+        format!("{} (charged {charged})", bytes(saved))
     };
     (far, text)
 }
 
 /// The backend that the program has today, or else the one on which the first line has the largest share
-/// of the free space, and that share. A charge that the check by replay does not confirm to a factor of 1.5
+/// of the free space, and that share. A charge that the check by replay does not confirm to [`FAR_OFF`]
 /// comes after all others.
 fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
     let share = |backend: &BackendFigures<'a>| {
@@ -352,7 +366,7 @@ fn clearest<'a>(rows: &RetentionRows<'a>) -> (&'a BackendFigures<'a>, f64) {
     };
     let is_confirmed = |backend: &BackendFigures| {
         let check = check_of_first(rows, backend);
-        check.is_none_or(|(predicted, saved)| checked(predicted, saved).0 <= 1.5_f64.ln())
+        check.is_none_or(|(predicted, saved)| checked(predicted, saved).0 <= FAR_OFF.ln())
     };
     let order = |backend: &BackendFigures<'a>| (is_confirmed(backend), share(backend));
     let best = rows.choosable().into_iter().max_by(|a, b| {
@@ -450,9 +464,9 @@ mod tests {
     #[test]
     fn a_check_says_how_far_the_prediction_is_off() {
         let text = |predicted, saved| checked(predicted, saved).1.replace('\u{a0}', " ");
-        assert_eq!(text(104_000.0, 100_000.0), "98 KiB (charged 102 KiB, 4.0 % more than fell)");
-        assert_eq!(text(80_000.0, 100_000.0), "98 KiB (charged 78 KiB, 20 % less than fell)");
-        assert_eq!(text(100_000.0, 100_000.0), "98 KiB (charged 98 KiB, equal)");
+        assert_eq!(text(104_000.0, 100_000.0), "98 KiB (charged 102 KiB)");
+        assert_eq!(text(200_000.0, 100_000.0), "98 KiB (charged 195 KiB, ×2.0)");
+        assert_eq!(text(50_000.0, 100_000.0), "98 KiB (charged 49 KiB, ×0.50)");
         assert_eq!(text(1_000_000.0, 8192.0), "8.0 KiB (charged 977 KiB, ×120)");
         assert_eq!(text(1_000_000.0, 0.0), "nothing (charged 977 KiB)");
         assert_eq!((ordinal(4), ordinal(12)), ("fourth".into(), "number 12".into()));

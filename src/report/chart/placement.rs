@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::scale::Scale;
+use crate::report::collector_time::collector_time;
 use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
 use crate::results::{Metric, Scope};
 use crate::stats;
@@ -90,8 +91,12 @@ pub fn describe(trace_report: &TraceReport) -> Option<PlacementChart> {
     // The factor between two allocators is the point, so none is cut off.
     let most = rows.iter().map(times).fold(0.1, f64::max) * 1.12;
     let scale = Scale::Linear { from: 0.0, to: most };
+    let caption = Caption::new(verdict(&choosable_rows(trace_report)), plotted, &READING);
     Some(PlacementChart {
-        caption: Caption::new(verdict(&choosable_rows(trace_report)), plotted, &READING),
+        caption: match collector_time(trace_report) {
+            Some(sentence) => caption.with_reading(sentence),
+            None => caption,
+        },
         time_axis: Axis::plain("ns, processor time of a visit", "ns", scale),
         rows,
     })

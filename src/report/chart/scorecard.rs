@@ -279,7 +279,10 @@ const READING_OF_ONE: &[&str] = &[
 
 fn verdict_of_one(trace_report: &TraceReport) -> String {
     let title = format!("{}{}", time_verdict(trace_report), end_verdict(trace_report));
-    if title.is_empty() { "Scorecard".to_owned() } else { title.trim_start().to_owned() }
+    match title.trim_start() {
+        "" => "Nothing to compare in time or in memory.".to_owned(),
+        title => title.to_owned(),
+    }
 }
 
 fn time_verdict(trace_report: &TraceReport) -> String {

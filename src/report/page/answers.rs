@@ -5,6 +5,7 @@ use super::drawn::DrawnPicture;
 use super::markup::escape;
 use crate::report::chart::{checked_by_replay, scorecard};
 use crate::report::choice::choice;
+use crate::report::collector_time::collector_time;
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
 use crate::report::line_answer::line_answer;
@@ -54,30 +55,23 @@ fn which_allocator(trace_report: &TraceReport) -> String {
         "`heaplay live` runs the program itself under each: try it before a change.".to_owned()
     });
     let sentences = [choice, Some(verdict)].into_iter().flatten().chain(trace_report.passed_on());
-    let sentences = sentences.chain(share_of_run(trace_report)).chain(live);
+    let sentences = sentences.chain(time_of_calls(trace_report));
+    let sentences = sentences.chain(collector_time(trace_report)).chain(live);
     sentences.collect::<Vec<String>>().join(" ")
 }
 
-/// How long all calls take beside the recorded run: whether their time matters at all.
-fn share_of_run(trace_report: &TraceReport) -> Option<String> {
-    let trace = &trace_report.trace;
-    let recorded_ns = Some(trace.recorded_ns).filter(|time_ns| *time_ns > 0)? as f64;
+/// How long all calls take, without their share of the program's time: a recording takes longer than the
+/// program, by its recorder and by what else the machine does.
+fn time_of_calls(trace_report: &TraceReport) -> Option<String> {
+    let calls = trace_report.trace.calls;
     let total = |backend: &BackendFigures| {
-        let total_ns = backend.cost?.middle_ns * trace.calls as f64;
-        let (name, time) = (backend.name(), nanoseconds(total_ns));
-        let share = percent(total_ns / recorded_ns);
-        Some((total_ns, format!("{time} under {name} ({share} of the recorded run's time)")))
+        let total_ns = backend.cost?.middle_ns * calls as f64;
+        Some((total_ns, format!("{} under {}", nanoseconds(total_ns), backend.name())))
     };
     let totals: Vec<(f64, String)> =
         trace_report.choosable().into_iter().filter_map(total).collect();
-    (!totals.is_empty()).then(|| {
-        format!(
-            "The recording lasted {}; its {} calls take {}.",
-            nanoseconds(recorded_ns),
-            count(trace.calls),
-            all_or_ends(totals, ", ")
-        )
-    })
+    (!totals.is_empty())
+        .then(|| format!("All {} calls take {}.", count(calls), all_or_ends(totals, ", ")))
 }
 
 /// Where in the trace a call is: its time, or else its share of the calls, and the phase.
@@ -87,14 +81,17 @@ fn place(trace_report: &TraceReport, event: u64) -> String {
     let phase = trace_report.trace.marks.iter().rfind(|mark| mark.event <= event);
     let phase = phase.map_or(String::new(), |mark| format!(", in the phase {}", mark.name));
     match time_of(trace_report, event) {
-        Some((time, share_of_run)) => {
-            format!("after {time} ({share_of_run} of the run{phase}; call {})", count(event))
+        Some((time, share_of_recording)) => {
+            format!(
+                "after {time} ({share_of_recording} of the recording{phase}; call {})",
+                count(event)
+            )
         }
         None => format!("at call {} ({share} of the trace{phase})", count(event)),
     }
 }
 
-/// When a call was made, and the share of the recorded run that it is: `358 ms` and `84 %`. `None` where
+/// When a call was made, and the share of the recording that it is: `358 ms` and `84 %`. `None` where
 /// the trace has no times.
 fn time_of(trace_report: &TraceReport, event: u64) -> Option<(String, String)> {
     let trace = trace_report.trace;
@@ -236,43 +233,54 @@ fn sure(trace_report: &TraceReport) -> String {
     sentences.join(" ")
 }
 
-/// Which allocators' times differ from that of the reference, and which are equal.
+/// Which allocators are faster or slower than the reference, and which are equal, with the repetitions that
+/// show it.
 fn separable(trace_report: &TraceReport) -> Option<String> {
     let reference = trace_report.reference()?;
-    let first = reference.cost?;
+    reference.cost?;
     let others = trace_report.choosable().into_iter();
-    let others = others.filter(|backend| backend.spec != reference.spec);
-    let (mut apart, mut equal, mut open) = (Vec::new(), Vec::new(), Vec::new());
-    for backend in others.filter(|backend| backend.cost.is_some()) {
+    let others = others.filter(|backend| backend.spec != reference.spec && backend.cost.is_some());
+    let mut by_verdict: [Vec<String>; 4] = Default::default();
+    let mut repetitions: Vec<usize> = Vec::new();
+    for backend in others {
         let comparison = trace_report.compare_time(reference, backend);
         let is_equal = comparison.is_some_and(|comparison| comparison.decision == Decision::Equal);
-        let names = match trace_report.is_time_apart(reference, backend) {
-            true => &mut apart,
-            false if is_equal => &mut equal,
-            false => &mut open,
+        let ratio = trace_report.time_ratio(reference, backend)?;
+        let verdict = match trace_report.is_time_apart(reference, backend) {
+            true if ratio < 1.0 => 0,
+            true => 1,
+            false if is_equal => 2,
+            false => 3,
         };
-        names.push(backend.name().to_owned());
+        by_verdict[verdict].push(backend.name().to_owned());
+        repetitions.extend(comparison.map(|comparison| comparison.pairs));
     }
     let name = reference.name();
-    let clause = |names: &[String], singular: &str, plural: &str, rest: &str| {
-        let verb = if names.len() == 1 { singular } else { plural };
+    let rests = [
+        format!("faster than {name}"),
+        format!("slower than {name}"),
+        format!("equal to {name} within 2 %"),
+        format!("not separable from {name}"),
+    ];
+    let clause = |(names, rest): (&Vec<String>, &String)| {
+        let verb = if names.len() == 1 { "is" } else { "are" };
         let all = if names.len() > 7 { some(names) } else { list(names) };
         (!names.is_empty()).then(|| format!("{all} {verb} {rest}"))
     };
-    let clauses = [
-        clause(&apart, "differs", "differ", &format!("from {name}")),
-        clause(&equal, "is", "are", &format!("equal to {name} within 2 %")),
-        clause(&open, "is", "are", &format!("not separable from {name}")),
-    ];
-    let clauses: Vec<String> = clauses.into_iter().flatten().collect();
+    let clauses: Vec<String> = by_verdict.iter().zip(&rests).filter_map(clause).collect();
     if clauses.is_empty() {
         return None;
     }
+    let after = match (repetitions.iter().min(), repetitions.iter().max()) {
+        (Some(1), Some(1)) => ", after 1 repetition".to_owned(),
+        (Some(least), Some(most)) if least == most => format!(", after {least} repetitions"),
+        (Some(least), Some(most)) => format!(", after {least} to {most} repetitions"),
+        _ => String::new(),
+    };
     let few = trace_report.too_few_repetitions(reference);
     Some(format!(
-        "In time, {}, after {} repetitions.{}",
+        "In time, {}{after}.{}",
         clauses.join("; "),
-        first.repetitions,
         few.map_or(String::new(), |few| format!(" {few}"))
     ))
 }
