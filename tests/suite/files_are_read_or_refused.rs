@@ -5,8 +5,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 
+use heaplay::trace::FOREIGN;
+
 use crate::support::imports::Imports;
 use crate::support::interpreters;
+use crate::support::log_samples::SAMPLES;
 use crate::support::process::{both, expect, finish, heaplay, repository};
 
 /// A valid log of each text format.
@@ -178,20 +181,10 @@ fn each_verb_names_each_file() {
             (path, *kind, *next)
         })
         .collect();
-    for (sample, kind) in [
-        ("app.android", "Android"),
-        ("app.bytehound", "bytehound"),
-        ("app.glibc-trace", "glibc"),
-        ("app.heaptrack", "heaptrack"),
-        ("app.memray", "memray"),
-        ("app.rmm", "RMM"),
-        ("app.valgrind", "valgrind"),
-        ("app.wl", ".wl"),
-        ("exercise.rep", "malloc-lab"),
-        ("firefox.logalloc", "logalloc"),
-        ("glibc.mtrace", "mtrace"),
-    ] {
-        files.push((repository("tests/samples").join(sample), kind, "heaplay import"));
+    for (format, sample) in SAMPLES {
+        let foreign = FOREIGN.iter().find(|foreign| foreign.name == *format).unwrap();
+        let path = repository("tests/samples").join(sample);
+        files.push((path, foreign.description, "heaplay import"));
     }
     for (path, kind, next) in files {
         let out = imports.path("out.trace");

@@ -8,6 +8,7 @@ use heaplay::trace::{self, FOREIGN, FileKind, ForeignLog, Imported, Sequence, Tr
 use tempfile::TempDir;
 
 use crate::support::compiler;
+use crate::support::log_samples::SAMPLES;
 use crate::support::process::{expect, heaplay, repository};
 use crate::support::skip::skip;
 
@@ -145,20 +146,30 @@ fn memray() {
     assert_eq!(read.rows, ["0 malloc 32 - 1 0 app.py:4"]);
 }
 
-/// The content of each sample identifies its format, also behind gzip. The list has its name.
+/// The content of each sample identifies its format, also behind gzip. Each format has a sample and its
+/// row in the guide.
 #[test]
 fn content_identifies_the_format() {
     let folder = TempDir::new().unwrap();
-    let names = ["exercise.rep", "glibc.mtrace", "firefox.logalloc", "app.android", "app.memray"];
-    for (name, foreign) in names.iter().zip(FOREIGN) {
-        assert_eq!(trace::identify(&sample(name)).unwrap().description(), foreign.description);
-        let packed = folder.path().join("packed");
-        let file = std::fs::File::create(&packed).unwrap();
-        let status = Command::new("gzip").arg("-c").arg(sample(name)).stdout(file).status();
-        if !status.is_ok_and(|status| status.success()) {
-            return skip("gzip", "no gzip on the PATH");
+    let guide = std::fs::read_to_string(repository("docs/guide/importing.md")).unwrap();
+    for foreign in FOREIGN {
+        let samples = SAMPLES.iter().filter(|(format, _)| *format == foreign.name);
+        let samples: Vec<&str> = samples.map(|(_, name)| *name).collect();
+        assert!(!samples.is_empty(), "{}: no sample in support/log_samples.rs", foreign.name);
+        let row = format!("| `{}` |", foreign.name);
+        assert!(guide.contains(&row), "docs/guide/importing.md has no row {row}");
+        for name in samples {
+            let found = trace::identify(&sample(name)).unwrap();
+            assert_eq!(found.description(), foreign.description, "{name}");
+            let packed = folder.path().join("packed");
+            let file = std::fs::File::create(&packed).unwrap();
+            let status = Command::new("gzip").arg("-c").arg(sample(name)).stdout(file).status();
+            if !status.is_ok_and(|status| status.success()) {
+                return skip("gzip", "no gzip on the PATH");
+            }
+            let plain = import(&sample(name), Some(foreign.name));
+            assert_eq!(import(&packed, None).rows, plain.rows, "{name}");
         }
-        assert_eq!(import(&packed, None).rows, import(&sample(name), Some(foreign.name)).rows);
     }
 }
 

@@ -11,26 +11,8 @@ use heaplay::trace::{self, FOREIGN, ForeignLog, Imported, TraceError};
 use tempfile::TempDir;
 
 use crate::support::interpreters;
+use crate::support::log_samples::SAMPLES;
 use crate::support::process::{repository, scratch};
-
-/// The samples, with their formats.
-const SAMPLES: [(&str, &str); 15] = [
-    ("rep", "exercise.rep"),
-    ("mtrace", "glibc.mtrace"),
-    ("logalloc", "firefox.logalloc"),
-    ("logalloc", "prepared.logalloc"),
-    ("android", "app.android"),
-    ("memray", "app.memray"),
-    ("memray", "older.memray"),
-    ("heaptrack", "app.heaptrack"),
-    ("heaptrack", "app.heaptrack-raw"),
-    ("valgrind", "app.valgrind"),
-    ("valgrind", "new.valgrind"),
-    ("rmm", "app.rmm"),
-    ("glibc", "app.glibc-trace"),
-    ("glibc-workload", "app.wl"),
-    ("bytehound", "app.bytehound"),
-];
 
 /// Mutations of each sample.
 const MUTATIONS: usize = 150;
@@ -151,8 +133,10 @@ fn second_reader(requests: &[(String, PathBuf)]) -> Option<Vec<serde_json::Value
 fn samples_are_read_as_by_a_second_reader() {
     let folder = TempDir::new().unwrap();
     let out = folder.path().join("out.trace");
-    let requests =
-        SAMPLES.map(|(format, name)| (format.to_owned(), repository("tests/samples").join(name)));
+    let request = |(format, name): &(&str, &str)| {
+        ((*format).to_owned(), repository("tests/samples").join(name))
+    };
+    let requests: Vec<(String, PathBuf)> = SAMPLES.iter().map(request).collect();
     let Some(read) = second_reader(&requests) else { return };
     assert_eq!(read.len(), requests.len());
     for ((format, path), expected) in requests.iter().zip(&read) {

@@ -9,6 +9,7 @@ pub mod imports;
 pub mod interpreters;
 pub mod libraries;
 pub mod lockstep;
+pub mod log_samples;
 pub mod machine;
 pub mod made_up_runs;
 pub mod made_up_sides;
