@@ -172,6 +172,7 @@ impl LiveArgs {
             limit: self.children.timeout(),
         };
         let budget = match self.rounds {
+            Some(1) => "1 round".to_owned(),
             Some(rounds) => format!("{rounds} rounds"),
             None => {
                 let seconds = self.budget.as_secs_f64();

@@ -19,7 +19,7 @@ use super::terminal::print;
 use crate::bench::{self, ReplayedRange, Saving, Workload};
 use crate::program::{AllocationSites, Change};
 use crate::results::BackendEntry;
-use crate::units::{CALLED_FROM, byte_unit, bytes, figure};
+use crate::units::{CALLED_FROM, byte_unit, bytes, count, figure};
 
 /// Lines of a file that an error names, at most.
 const NEAR_LINES_MAX: usize = 8;
@@ -154,8 +154,11 @@ fn report(
     let moved = savings.iter().find_map(|saving| saving.result.as_ref().ok());
     let mut text = match moved {
         Some(found) => format!(
-            "{site}: {} blocks ({}) that live to the end, {what}\n\n",
-            found.blocks,
+            "{site}: {} ({}) that live to the end, {what}\n\n",
+            match found.blocks {
+                1 => "1 block".to_owned(),
+                blocks => format!("{} blocks", count(blocks)),
+            },
             bytes(found.live_bytes as f64)
         ),
         None => format!("{site}\n\n"),

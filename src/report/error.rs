@@ -15,6 +15,12 @@ pub enum ReportError {
         #[source]
         source: io::Error,
     },
+    /// It is to be a folder, and is something else.
+    #[error("{}: is no folder; name one, or a path that does not exist", path.display())]
+    NoFolder {
+        /// The path.
+        path: PathBuf,
+    },
     /// A picture could not be encoded.
     #[error("{}: {source}", path.display())]
     Picture {

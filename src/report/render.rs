@@ -235,7 +235,11 @@ pub fn render_sides(
 }
 
 fn create(folder: &Path) -> Result<(), ReportError> {
-    fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })
+    let path = folder.to_owned();
+    fs::create_dir_all(folder).map_err(|source| match folder.exists() && !folder.is_dir() {
+        true => ReportError::NoFolder { path },
+        false => ReportError::Io { path, source },
+    })
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
