@@ -219,6 +219,7 @@ fn start<'a>(
         program,
         sites,
         pace,
+        collector: workload.collector().filter(|_| cell.pass == Pass::Traversal),
         addresses: ChildAddresses::Fixed,
         folder: dir.path().to_owned(),
         clock: settings.clock,

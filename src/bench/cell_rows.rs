@@ -91,8 +91,7 @@ impl<'a> CellRows<'a> {
         {
             self.put(Scope::All, metric, spent_ns as f64 / found.visits as f64);
         }
-        if let Some(walk) = found.collector {
-            let step_ns = walk.walks_ns as f64 / walk.steps.max(1) as f64;
+        if let Some(step_ns) = found.collector_step_ns {
             self.put(Scope::All, Metric::CollectorStepNanoseconds, step_ns);
         }
         let metrics = [Metric::TraversalLines, Metric::TraversalPages, Metric::TraversalHugePages];

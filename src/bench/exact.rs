@@ -49,6 +49,7 @@ fn one_pass(
         program,
         sites: workload.share_sites(&mut files).map_err(failed())?,
         pace: workload.share_pace(&mut files, PaceMethod::ShowTimes).map_err(failed())?,
+        collector: None,
         addresses,
         folder: dir.path().to_owned(),
         clock: settings.clock,

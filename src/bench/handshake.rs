@@ -105,6 +105,7 @@ fn one_of_each(backend: &str, clock: ClockRate) -> [Task; 5] {
             program: ProgramInput::Whole(program),
             sites: None,
             pace: None,
+            collector: None,
             addresses: ChildAddresses::Fixed,
             folder: std::path::PathBuf::from("/dev/null"),
             clock,

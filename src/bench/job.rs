@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::FileNumber;
 use super::free_figures::FreePass;
+use crate::cpython::CollectorRecord;
 use crate::replay::{Clock, ClockSource, Isolated, Iterations, Lanes, PaceMethod};
 use crate::results::{CellKey, Pass};
 
@@ -82,6 +83,8 @@ pub struct CellTask {
     pub sites: Option<FileNumber>,
     /// The program's own times; only for a footprint pass.
     pub pace: Option<PacedBy>,
+    /// What the recorded program's collector visited; only for a traversal pass.
+    pub collector: Option<CollectorRecord>,
     /// The child's addresses; those of a timed pass are always random.
     pub addresses: ChildAddresses,
     /// The folder for the tables; exists.

@@ -300,7 +300,7 @@ fn measure(
         Pass::Time => PassJob::Time,
         Pass::Touch => PassJob::Touch,
         Pass::Cold => PassJob::Cold,
-        Pass::Traversal => PassJob::Traversal,
+        Pass::Traversal => PassJob::Traversal { collector: task.collector },
         Pass::Latency => PassJob::Latency {
             clock: &clock,
             isolated: task.isolated.unwrap_or(Isolated::Even),

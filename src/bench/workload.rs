@@ -14,6 +14,7 @@ use super::handover::Decoder;
 use super::job::{PacedBy, ProgramInput};
 use super::plan::TraceDemand;
 use super::trace_entry::with_lines_and_times;
+use crate::cpython::CollectorRecord;
 use crate::program::{
     AllocationSites, Change, Feed, Outline, Parts, Profile, Program, Times, what_if,
 };
@@ -155,6 +156,11 @@ impl Workload {
     /// The trace's name in the run record.
     pub fn name(&self) -> &str {
         &self.trace.name
+    }
+
+    /// What the garbage collector of the recorded program visited; `None` where the trace does not say.
+    pub fn collector(&self) -> Option<CollectorRecord> {
+        self.trace.process.as_ref()?.collector
     }
 
     /// How many calls the program has.

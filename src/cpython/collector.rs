@@ -22,6 +22,17 @@ pub struct GenerationRecord {
     pub objects: u64,
 }
 
+/// A list of objects that collections walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CollectorList {
+    /// Its objects in the mean over the collections; 0 where there were none.
+    pub length: u64,
+    /// How often a collection walks along it.
+    pub walks: u64,
+    /// Steps from one object to the next, over all walks of all collections.
+    pub steps: u64,
+}
+
 /// What CPython's garbage collector visited while a process was recorded. The youngest generation is
 /// left out: its objects are few and were just allocated, so that they lie in the caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,10 +49,20 @@ impl CollectorRecord {
         self.middle.objects.saturating_add(self.oldest.objects)
     }
 
+    /// The lists that its collections walk: of the middle generation, and of all objects.
+    pub fn lists(&self) -> [CollectorList; 2] {
+        [(self.middle, MIDDLE_WALKS), (self.oldest, FULL_WALKS)].map(|(generation, walks)| {
+            CollectorList {
+                length: generation.objects.checked_div(generation.collections).unwrap_or(0),
+                walks,
+                steps: generation.objects.saturating_mul(walks),
+            }
+        })
+    }
+
     /// Steps from one object to the next, over all walks.
     pub fn steps(&self) -> u64 {
-        let middle = self.middle.objects.saturating_mul(MIDDLE_WALKS);
-        middle.saturating_add(self.oldest.objects.saturating_mul(FULL_WALKS))
+        self.lists().iter().fold(0, |steps, list| steps.saturating_add(list.steps))
     }
 }
 
@@ -55,5 +76,8 @@ mod tests {
         let oldest = GenerationRecord { collections: 1, objects: 10_000 };
         let record = CollectorRecord { middle, oldest };
         assert_eq!((record.objects(), record.steps()), (11_000, 65_000));
+        let lists = record.lists().map(|list| (list.length, list.walks, list.steps));
+        assert_eq!(lists, [(500, 5, 5_000), (10_000, 6, 60_000)]);
+        assert_eq!(CollectorRecord::default().lists().map(|list| list.length), [0, 0]);
     }
 }

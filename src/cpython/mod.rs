@@ -10,6 +10,6 @@ mod collector;
 mod free_lists;
 mod version;
 
-pub use collector::{CollectorRecord, GenerationRecord};
+pub use collector::{CollectorList, CollectorRecord, GenerationRecord};
 pub use free_lists::{ListRule, Listed, collector_bytes, listed};
 pub use version::version;

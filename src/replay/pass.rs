@@ -11,6 +11,7 @@ use super::ticks::Isolated;
 use super::time::{TimeResult, cold_time, time, touch_time};
 use super::traversal::{TraversalResult, traversal};
 use crate::backends::Backend;
+use crate::cpython::CollectorRecord;
 use crate::program::{AllocationSites, Feed};
 
 /// A pass, with what it needs beside the program and the backend.
@@ -22,7 +23,10 @@ pub enum PassJob<'a> {
     /// The same with other code between two calls.
     Cold,
     /// What walking the blocks costs.
-    Traversal,
+    Traversal {
+        /// What the recorded program's collector visited, if that is known.
+        collector: Option<CollectorRecord>,
+    },
     /// Service times of single calls.
     Latency {
         /// The clock of single calls.
@@ -76,8 +80,8 @@ impl PassJob<'_> {
             PassJob::Time => PassResult::Time(time(feed, backend, await_time_slice)?),
             PassJob::Touch => PassResult::Touch(touch_time(feed, backend, await_time_slice)?),
             PassJob::Cold => PassResult::Cold(cold_time(feed, backend, await_time_slice)?),
-            PassJob::Traversal => {
-                PassResult::Traversal(traversal(feed, backend, await_time_slice)?)
+            PassJob::Traversal { collector } => {
+                PassResult::Traversal(traversal(feed, backend, collector, await_time_slice)?)
             }
             PassJob::Latency { clock, isolated, buckets } => {
                 let found = latency(feed, backend, clock, isolated, buckets, await_time_slice)?;

@@ -5,9 +5,10 @@
 //! types, else a size. So a garbage collector walks its list of objects, and a program a list of
 //! records. The walk depends on each load, as theirs does.
 //!
-//! CPython's collector walks objects of all kinds in one list. So all blocks that may be its objects are
-//! chained once more, whatever their kind: where an allocator places what was born together side by side,
-//! that walk is much cheaper than one along a single kind.
+//! CPython's collector walks objects of all kinds in one list. So blocks that may be its objects are chained
+//! once more, whatever their kind: where an allocator places what was born together side by side, that walk
+//! is much cheaper than one along a single kind. The chain is as long as the lists that the recorded
+//! collector walked, and is walked as often in a row: a list that fits a cache is walked there.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -19,6 +20,7 @@ use super::probe::{Done, Probe};
 use super::threads::{RecordedOrder, ThreadCounts};
 use super::usage::{processor_ns, processor_pair_ns};
 use crate::backends::Backend;
+use crate::cpython::{CollectorList, CollectorRecord};
 use crate::program::{Action, Feed, Program};
 use crate::trace::Domain;
 
@@ -52,19 +54,27 @@ pub struct TraversalResult {
     /// Steps to the next object by distance: to the same or an adjacent cache line, within the page,
     /// within the huge page, farther.
     pub steps: [u64; 4],
-    /// The walk of CPython's collector; `None` for a program without its objects.
-    pub collector: Option<CollectorWalk>,
+    /// Processor time of a step of CPython's collector to the next object of its list, ns; `None` where
+    /// the recording does not say what it visited.
+    pub collector_step_ns: Option<f64>,
     /// The threads that made the calls.
     pub threads: ThreadCounts,
 }
 
-/// Walks along one chain of all blocks that may be objects of CPython's collector.
+/// Walks along chains of blocks that may be objects of CPython's collector.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CollectorWalk {
+struct CollectorWalk {
     /// Steps to the next object.
-    pub steps: u64,
+    steps: u64,
     /// Processor time of the walks, ns, first births first.
-    pub walks_ns: u64,
+    walks_ns: u64,
+}
+
+impl CollectorWalk {
+    /// Of a step, ns; `None` without a step.
+    fn step_ns(self) -> Option<f64> {
+        (self.steps > 0).then(|| self.walks_ns as f64 / self.steps as f64)
+    }
 }
 
 /// A live block.
@@ -123,13 +133,15 @@ impl Probe for Places<'_> {
 }
 
 /// Replays a program once, and walks its blocks at even moments. `None` for a backend that backs no
-/// memory. `await_time_slice` is called before each walk and each part of the replay.
+/// memory. `collector` is what the recorded program's collector visited. `await_time_slice` is called
+/// before each walk and each part of the replay.
 ///
 /// # Errors
 /// The backend gives no memory, a part does not arrive, or no further time slice will come.
 pub fn traversal<'a>(
     feed: impl Into<Feed<'a>>,
     backend: &dyn Backend,
+    collector: Option<CollectorRecord>,
     mut await_time_slice: impl FnMut() -> Result<(), ReplayError>,
 ) -> Result<Option<TraversalResult>, ReplayError> {
     let mut feed = feed.into();
@@ -141,7 +153,8 @@ pub fn traversal<'a>(
     let mut slots = Slots::of(feed.outline());
     let mut order = RecordedOrder::new(feed.outline(), backend);
     let mut by_slot = vec![Place::default(); feed.outline().slots];
-    let mut walker = Walker { pair_ns: processor_pair_ns(), ..Walker::default() };
+    let lists = collector.map(|record| record.lists());
+    let mut walker = Walker { pair_ns: processor_pair_ns(), lists, ..Walker::default() };
     let mut moment = 1;
     while let Some(part) = feed.next_part()? {
         let first = part.first();
@@ -163,6 +176,7 @@ pub fn traversal<'a>(
         }
     }
     let mut found = walker.found;
+    found.collector_step_ns = walker.collector_step_ns();
     found.calls = calls;
     found.threads = order.counts();
     Ok(Some(found))
@@ -173,10 +187,14 @@ struct Walker {
     found: TraversalResult,
     /// The reading of an empty clock pair.
     pair_ns: u64,
+    /// The lists of the recorded collector.
+    lists: Option<[CollectorList; 2]>,
+    /// The walks along chains like these lists.
+    walked: [CollectorWalk; 2],
 }
 
 impl Walker {
-    /// Chains and walks the kinds with the most blocks.
+    /// Chains and walks the kinds with the most blocks, and what the collector visits.
     fn walk(
         &mut self,
         by_slot: &[Place],
@@ -186,26 +204,41 @@ impl Walker {
             self.look_at(&chain);
             for direction in 0..2 {
                 await_time_slice()?;
-                self.found.walks_ns[direction] += self.time(&chain);
+                self.found.walks_ns[direction] += self.time(&chain, WALKS);
                 chain.reverse();
             }
         }
-        let collected = collected(by_slot);
-        if collected.len() >= LEAST_BLOCKS {
+        let Some(lists) = self.lists else { return Ok(()) };
+        for (at, chain) in collected(by_slot, &lists).iter().enumerate() {
+            if chain.is_empty() {
+                continue;
+            }
             await_time_slice()?;
-            let walks_ns = self.time(&collected);
-            let walk = self.found.collector.get_or_insert_default();
-            walk.steps += (collected.len() * WALKS) as u64;
-            walk.walks_ns += walks_ns;
+            let walks = lists[at].walks as usize;
+            self.walked[at].steps += (chain.len() * walks) as u64;
+            self.walked[at].walks_ns += self.time(chain, walks);
         }
         Ok(())
     }
 
-    /// Walks a chain. Returns the processor time of all walks, ns.
-    fn time(&self, chain: &[usize]) -> u64 {
+    /// A step of the collector in the mean over all that it made, ns.
+    fn collector_step_ns(&self) -> Option<f64> {
+        let lists = self.lists?;
+        let known = lists.iter().zip(self.walked);
+        let known = known.filter_map(|(list, walk)| Some((list.steps as f64, walk.step_ns()?)));
+        let (mut steps, mut all_ns) = (0.0, 0.0);
+        for (list_steps, step_ns) in known {
+            steps += list_steps;
+            all_ns += list_steps * step_ns;
+        }
+        (steps > 0.0).then(|| all_ns / steps)
+    }
+
+    /// Walks a chain so often. Returns the processor time of all walks, ns.
+    fn time(&self, chain: &[usize], walks: usize) -> u64 {
         let head = link(chain);
         let began = processor_ns();
-        for _ in 0..WALKS {
+        for _ in 0..walks {
             std::hint::black_box(visit(head));
         }
         (processor_ns() - began).saturating_sub(self.pair_ns)
@@ -255,13 +288,32 @@ fn chains(by_slot: &[Place]) -> Vec<Vec<usize>> {
     kinds.into_iter().map(in_order).collect()
 }
 
-/// The addresses of all blocks that may be objects of CPython's collector, in the order of their births.
-fn collected(by_slot: &[Place]) -> Vec<usize> {
+/// Chains like the lists of the collector, in the order of births: the youngest objects for the middle
+/// generation, and all. More blocks may be its objects than are. Which ones is not known, so the blocks of
+/// a chain are even draws, as many as a list has.
+fn collected(by_slot: &[Place], lists: &[CollectorList; 2]) -> [Vec<usize>; 2] {
     let objects = by_slot.iter().filter(|place| place.may_be_collected);
     let mut objects: Vec<(u64, usize)> =
         objects.map(|place| (place.birth, place.address)).collect();
     objects.sort_unstable();
-    objects.into_iter().map(|(_, address)| address).collect()
+    let addresses: Vec<usize> = objects.into_iter().map(|(_, address)| address).collect();
+    let [middle, oldest] = lists.map(|list| list.length as usize);
+    let all = evenly(&addresses, oldest);
+    // As many blocks for each object as in the list of all.
+    let young = match all.len() {
+        0 => middle,
+        length => middle.saturating_mul(addresses.len()) / length,
+    };
+    let youngest = &addresses[addresses.len().saturating_sub(young)..];
+    [evenly(youngest, middle), all]
+}
+
+/// So many of the elements, evenly; all where there are no more.
+fn evenly(all: &[usize], count: usize) -> Vec<usize> {
+    if all.len() <= count {
+        return all.to_vec();
+    }
+    (0..count).map(|at| all[at * all.len() / count]).collect()
 }
 
 /// Writes into each block the address of the next; the first block.
@@ -316,9 +368,16 @@ mod tests {
         let found = chains(&places);
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [300, 300]);
         assert!(found.iter().all(|chain| chain.is_sorted()));
-        // One chain has all objects of the collector.
-        let chain = collected(&places);
-        assert!(chain.len() == 600 && chain.is_sorted());
+        // Chains of the collector are as long as its lists, and of the same density.
+        let list = |length| CollectorList { length, walks: 5, steps: 0 };
+        let [middle, all] = collected(&places, &[list(50), list(300)]);
+        assert_eq!((middle.len(), all.len()), (50, 300));
+        assert!(middle.is_sorted() && all.is_sorted());
+        assert_eq!([all[0], all[1], all[299]], [401 * 64, 403 * 64, 999 * 64]);
+        assert_eq!([middle[0], middle[1], middle[49]], [901 * 64, 903 * 64, 999 * 64]);
+        let [middle, all] = collected(&places, &[list(50), list(1000)]);
+        assert_eq!((middle.len(), all.len()), (50, 600));
+        assert_eq!(collected(&places, &[list(9), list(0)]).map(|chain| chain.len()), [9, 0]);
     }
 
     #[test]

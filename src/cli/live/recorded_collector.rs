@@ -24,8 +24,7 @@ pub enum RecordedCollector {
 impl RecordedCollector {
     /// That of a trace, of a program that ran as `base`.
     pub fn of(workload: &Workload, base: Option<&LiveRuns>) -> RecordedCollector {
-        let process = workload.trace.process.as_ref();
-        let Some(record) = process.and_then(|process| process.collector) else {
+        let Some(record) = workload.collector() else {
             return RecordedCollector::Unknown;
         };
         let whole_ns =
