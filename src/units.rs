@@ -14,7 +14,9 @@ mod time_bucket;
 use std::fmt;
 use std::str::FromStr;
 
-pub use line_name::{CALLED_FROM, frames, innermost, is_frame_named, is_site_named, short_line};
+pub use line_name::{
+    CALLED_FROM, frames, innermost, is_frame_named, is_site_named, short_line, without_functions,
+};
 pub use size_class::{SMALL_SIZE_BYTES, SMALL_SIZE_CLASSES, size_class, size_class_limit};
 pub use time_bucket::{bucket, bucket_nanoseconds, bucket_position_nanoseconds};
 

@@ -1,11 +1,17 @@
 //! What the run record has of a trace's sites and times, so that a report needs no trace: who calls the
 //! lines of libraries, how much of the live peak is live at the end, and when calls were made.
 
+use std::collections::BTreeMap;
+
+use crate::cpython::{Listed, listed, version};
 use crate::program::{
-    AllocationSites, LibraryLine, LiveCallers, LiveSites, PeakSurvival, Program, Times,
+    AllocationSites, LibraryLine, LiveCallers, LiveOfSize, LiveSites, PeakSurvival, Program, Times,
     library_lines, live_bytes_after,
 };
-use crate::results::{LibraryLineEntry, LiveCallersEntry, PeakSurvivalEntry, TraceEntry};
+use crate::results::{
+    FreeListEntry, LibraryLineEntry, LiveCallersEntry, PeakSurvivalEntry, TraceEntry,
+};
+use crate::units::innermost;
 
 /// Calls with their times in the run record, at most.
 const CALL_TIMES_MAX: usize = 256;
@@ -28,14 +34,49 @@ pub fn with_lines_and_times(
         let caller = caller.unwrap_or_default();
         (line, LibraryLineEntry { caller, callers, is_with_callers, at_peak, at_end })
     });
+    let name = |site| sites.with_callers().name(site);
+    let free_lists = live.as_ref().map(|live| free_lists(&live.end_sizes, name, &trace));
     TraceEntry {
         library_lines: library_lines.collect(),
+        free_lists: free_lists.unwrap_or_default(),
         call_times: times.some_marks(CALL_TIMES_MAX),
         peak_survival: live
             .and_then(|live| live.survival)
             .map(|found| peak_survival(found, &trace, program)),
         ..trace
     }
+}
+
+/// The lines whose live blocks fill free lists of CPython: objects that the program freed, or as many that
+/// it holds. A list with few objects is no cause that a person would look for.
+fn free_lists<'a>(
+    end_sizes: &[LiveOfSize],
+    name: impl Fn(u32) -> &'a str,
+    trace: &TraceEntry,
+) -> BTreeMap<String, FreeListEntry> {
+    const OBJECTS_LEAST: u32 = 80;
+    let mut found: BTreeMap<String, FreeListEntry> = BTreeMap::new();
+    // Without the GIL objects have other sizes.
+    let version = trace.facts.get("python").and_then(|text| version(text));
+    let Some(version) = version.filter(|_| !trace.facts.contains_key("free_threaded")) else {
+        return found;
+    };
+    let mut of_line: BTreeMap<(&str, u64), u64> = BTreeMap::new();
+    for LiveOfSize { site, size_bytes, blocks } in end_sizes {
+        *of_line.entry((innermost(name(*site)), *size_bytes)).or_default() += blocks;
+    }
+    let lists = listed(version);
+    for ((line, size_bytes), blocks) in of_line {
+        let is_filled =
+            |list: &&Listed| list.most >= OBJECTS_LEAST && list.is_filled_by(blocks, size_bytes);
+        let Some(list) = lists.iter().find(is_filled) else { continue };
+        let entry = found.entry(line.to_owned()).or_default();
+        let listed_blocks = blocks.min(u64::from(list.most));
+        entry.blocks += listed_blocks;
+        entry.bytes += listed_blocks * size_bytes;
+        entry.lists.push(list.plural());
+    }
+    found
 }
 
 fn live_callers(live: LiveCallers) -> LiveCallersEntry {
@@ -88,4 +129,26 @@ fn held_at(peak_bytes: u64, trace: &TraceEntry, program: &Program) -> String {
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
     });
     best.map_or_else(|| "peak".to_owned(), |((_, moment), _)| moment.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2,000 tuples of 1 and of 2 are as many as their lists hold; 2,000 blocks of another size are not.
+    #[test]
+    fn blocks_that_fill_free_lists_are_counted_by_line() {
+        let live = |size_bytes, blocks| LiveOfSize { site: 1, size_bytes, blocks };
+        let end = [live(48, 2000), live(56, 2100), live(104, 300), live(600, 2000)];
+        let trace = |python: &str| {
+            let facts = [("python".to_owned(), python.to_owned())].into();
+            TraceEntry { facts, ..TraceEntry::default() }
+        };
+        let name = |_| "/srv/app.py:8 < /srv/app.py:2";
+        let lists = free_lists(&end, name, &trace("3.11.2"));
+        let entry = &lists["/srv/app.py:8"];
+        assert_eq!((entry.blocks, entry.bytes), (4000, 2000 * 48 + 2000 * 56));
+        assert_eq!(entry.lists, ["tuples of 1", "tuples of 2"]);
+        assert!(free_lists(&end, name, &trace("not known")).is_empty());
+    }
 }

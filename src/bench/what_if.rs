@@ -11,8 +11,13 @@ use super::replayed_range::ReplayedRange;
 use super::settings::Settings;
 use super::workload::{Workload, Workloads};
 use crate::program::Change;
-use crate::results::{BackendEntry, Metric, Moment, RetentionAtEnd, Run, Scope, WhatIf};
+use crate::results::{
+    Attribution, BackendEntry, Metric, Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES, RetentionAtEnd,
+    Run, Scope, WhatIf,
+};
 
+/// Lines with most live bytes that are replayed.
+const HOLDERS_MAX: usize = 3;
 /// Replays of each of the two traces on a backend whose replays differ.
 const VARYING_REPLAYS: usize = 8;
 
@@ -129,8 +134,9 @@ fn resident(
 
 /// Replays each trace of `run` with the survivors of one line moved behind the last call: whether the
 /// prediction holds. Each backend replays it for the line that retains most pages, and for the line
-/// by which it could return most memory. A backend on which that fails gets no row, and the pictures
-/// then say nothing about it.
+/// by which it could return most memory. The allocator that the program has today replays it also for the
+/// program's lines that hold most, so that no large one goes without a figure. A backend on which that
+/// fails gets no row, and the pictures then say nothing about it.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -166,16 +172,38 @@ fn lines_to_check<'a>(run: &'a Run, workload: &Workload) -> Vec<(u32, Vec<&'a st
     let backends = || run.manifest.backends.iter().map(|backend| backend.name.as_str());
     let mut lines: Vec<(u32, Vec<&str>)> = Vec::new();
     lines.extend(retaining.map(|site| (site, backends().collect())));
+    let mut add = |site: u32, backend| match lines.iter_mut().find(|(known, _)| *known == site) {
+        Some((_, backends)) if backends.contains(&backend) => {}
+        Some((_, backends)) => backends.push(backend),
+        None => lines.push((site, vec![backend])),
+    };
     for backend in backends() {
         let most = run.retention_at_end(workload.name(), backend).and_then(|found| found.most());
-        let line = most.and_then(|most| known(most.line));
-        let Some(site) = line.filter(|site| Some(*site) != retaining) else { continue };
-        match lines.iter_mut().find(|(known, _)| *known == site) {
-            Some((_, backends)) => backends.push(backend),
-            None => lines.push((site, vec![backend])),
+        if let Some(site) = most.and_then(|most| known(most.line)) {
+            add(site, backend);
+        }
+    }
+    let own = backends().find(|backend| workload.trace.is_own_backend(backend));
+    for line in own.map_or(vec![], |own| holders(run, workload, own)) {
+        if let (Some(site), Some(own)) = (known(line), own) {
+            add(site, own);
         }
     }
     lines
+}
+
+/// The lines that a person can change with the most live bytes at the end, under a backend.
+fn holders<'a>(run: &'a Run, workload: &Workload, backend: &str) -> Vec<&'a str> {
+    let mine = run.attributions.iter().filter(|row| {
+        row.trace == workload.name() && row.backend == backend && row.moment == Moment::End
+    });
+    let mut held: Vec<&Attribution> = mine
+        .filter(|row| !row.site.is_empty() && row.site != OTHER_SITES)
+        .filter(|row| workload.trace.is_changeable(&row.site))
+        .filter(|row| row.live_bytes >= RETURNABLE_LEAST_BYTES)
+        .collect();
+    held.sort_by(|a, b| b.live_bytes.cmp(&a.live_bytes).then_with(|| a.site.cmp(&b.site)));
+    held.into_iter().take(HOLDERS_MAX).map(|row| row.site.as_str()).collect()
 }
 
 /// The prediction for one line and backend beside what the changed trace needs; `None` where one of

@@ -6,6 +6,7 @@
 //! refused, as any unknown option is.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
@@ -55,6 +56,32 @@ impl GivenProgram {
         }
         error.insert(ContextKind::InvalidArg, ContextValue::String(name.to_owned()));
         Err(error)
+    }
+
+    /// Refuses a number in the program's place where the option before it takes its value only behind `=`:
+    /// `--sites 8`.
+    ///
+    /// # Errors
+    /// How the option is written.
+    pub fn refuse_value(
+        &self,
+        line: &[OsString],
+        mut command: Command,
+        verb: &str,
+    ) -> Result<(), clap::Error> {
+        let before = line.len().checked_sub(self.words.len() + 1).and_then(|at| line.get(at));
+        let (Some(first), Some(before)) = (self.words.first(), before) else { return Ok(()) };
+        let (value, option) = (first.to_string_lossy(), before.to_string_lossy().into_owned());
+        command.build();
+        let Some(own) = command.find_subcommand(verb) else { return Ok(()) };
+        let takes_value = own
+            .get_arguments()
+            .any(|known| names(known).contains(&option) && known.is_require_equals_set());
+        if !takes_value || value.parse::<u64>().is_err() || Path::new(&*value).exists() {
+            return Ok(());
+        }
+        let message = format!("{value} stands in the program's place; write {option}={value}\n");
+        Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(own))
     }
 
     /// A line for each option of the verb that the program gets.

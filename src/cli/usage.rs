@@ -45,6 +45,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
         let given = matches.subcommand().and_then(|(_, own)| GivenProgram::of(&words, own));
         if let Some(given) = given {
             given.refuse_option(command(), &verb)?;
+            given.refuse_value(&words, command(), &verb)?;
             given.options_of(command().find_subcommand(&verb)).into_iter().for_each(note);
         }
         Cli::from_arg_matches(&matches)
@@ -271,6 +272,8 @@ mod tests {
     #[test]
     fn a_near_verb_and_the_verb_of_an_option_are_named() {
         for (words, parts) in [
+            (&["record", "--sites", "8", "--", "python3"][..], &["write --sites=8"][..]),
+            (&["record", "--sites", "8", "python3"], &["write --sites=8"]),
             (&["rnu", "a.trace"][..], &["did you mean `heaplay run`?", "--help"][..]),
             (&["zzz"], &["`heaplay --help` lists the verbs"]),
             (&["run", "a.trace", "--until-mark", "x"], &["`heaplay live` has --until-mark"]),

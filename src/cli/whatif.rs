@@ -19,7 +19,8 @@ use super::terminal::print;
 use crate::bench::{self, ReplayedRange, Saving, Workload};
 use crate::program::{AllocationSites, Change};
 use crate::results::BackendEntry;
-use crate::units::{CALLED_FROM, byte_unit, bytes, count, figure};
+use crate::spec::nearest;
+use crate::units::{CALLED_FROM, byte_unit, bytes, count, figure, short_line, without_functions};
 
 /// Lines of a file that an error names, at most.
 const NEAR_LINES_MAX: usize = 8;
@@ -68,6 +69,7 @@ impl WhatifArgs {
             (None, Some(name)) => (Change::Drop, name),
             (None, None) => bail!("name a line with --move-site or --drop-site"),
         };
+        let name = &without_functions(name);
         let traces = std::slice::from_ref(&self.trace);
         // In a trace with callers, what the line itself allocated and what its callees did are one site.
         let has_callees = Cell::new(false);
@@ -133,6 +135,11 @@ fn others(loaded: &Workload, name: &str) -> String {
     let counts: HashMap<u32, u64> = loaded.sites.requests();
     let named = counts.iter().filter(|(site, _)| **site > 0);
     let most = named.max_by_key(|(site, count)| (**count, **site));
+    let lines: Vec<String> =
+        counts.keys().map(|site| short_line(loaded.sites.name(*site))).collect();
+    if let Some(near) = nearest(name, lines.iter().map(String::as_str)) {
+        return format!("did you mean {near}? `heaplay inspect` lists the lines");
+    }
     let example = most.map_or("", |(site, _)| loaded.sites.name(*site));
     format!("`heaplay inspect` lists them (such as {example})")
 }

@@ -40,6 +40,24 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// Its objects as text: `tuples of 3`, `floats`.
+    pub fn plural(&self) -> String {
+        match self.length {
+            Some(length) => format!("{}s of {length}", self.name),
+            None if self.name.ends_with('s') => self.name.to_owned(),
+            None => format!("{}s", self.name),
+        }
+    }
+
+    /// Whether so many blocks of a size are about as many objects as a full list has: at least 95 % of
+    /// them, and no more than twice as many.
+    pub fn is_filled_by(&self, blocks: u64, size_bytes: u64) -> bool {
+        let most = u64::from(self.most);
+        let is_of_its_size =
+            self.bytes_least == self.bytes_most && self.bytes_most as u64 == size_bytes;
+        is_of_its_size && blocks.saturating_mul(20) >= most * 19 && blocks <= most * 2
+    }
+
     /// The list as text: `tuple of 3`.
     pub fn text(&self) -> String {
         match self.length {

@@ -155,16 +155,36 @@ impl AllocationSites {
     /// The same with all that the line `name`, or its callees, allocated as one site of that line,
     /// and the rest by its innermost line. `name` may be the end of a path, as in
     /// [`AllocationSites::find`], if only one frame ends so. A `name` with callers is a site of its
-    /// own: then all sites stay as they are.
+    /// own, and all others stay as they are; where no site is it, those that begin with it are one.
     #[must_use]
     pub fn under(self, name: &str) -> AllocationSites {
         if name.contains(CALLED_FROM) {
-            return self;
+            return match self.find(name).is_err() {
+                true => self.beginning_with(name),
+                false => self,
+            };
         }
         let Some(line) = self.frame(name) else { return self.by_line() };
         self.regrouped(|site| {
             if frames(site).any(|f| f == line) { line.clone() } else { innermost(site).to_owned() }
         })
+    }
+
+    /// The same with the sites whose newest frames are those of `name` as one site, if these frames are the
+    /// same in all.
+    fn beginning_with(self, name: &str) -> AllocationSites {
+        let length = frames(name).count();
+        let start = |site: &str| {
+            let newest: Vec<&str> = frames(site).take(length).collect();
+            let is_meant = newest.len() == length
+                && newest.iter().zip(frames(name)).all(|(frame, name)| is_frame_named(frame, name));
+            is_meant.then(|| newest.join(CALLED_FROM))
+        };
+        let starts: BTreeSet<String> = self.names.iter().filter_map(|site| start(site)).collect();
+        if starts.len() != 1 {
+            return self;
+        }
+        self.regrouped(|site| start(site).unwrap_or_else(|| site.to_owned()))
     }
 
     /// The frame of that name, or the only one whose path ends so.

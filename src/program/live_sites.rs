@@ -1,6 +1,8 @@
 //! Which sites allocated what is live at the live peak and at the end, and how much of the peak is live
 //! at the end. The program's start-up, before its own first line, is counted apart.
 
+use std::collections::BTreeMap;
+
 use super::allocation_sites::AllocationSites;
 use super::compiled::Program;
 use super::instruction::Action;
@@ -30,6 +32,17 @@ pub struct PeakSurvival {
     pub is_without_startup: bool,
 }
 
+/// The live blocks of a site of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveOfSize {
+    /// The number of the site.
+    pub site: u32,
+    /// Requested bytes of each.
+    pub size_bytes: u64,
+    /// How many there are.
+    pub blocks: u64,
+}
+
 /// What is live at the two moments, by the number of the site.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LiveSites {
@@ -37,6 +50,8 @@ pub struct LiveSites {
     pub peak: Vec<LiveOfSite>,
     /// At the moment that counts as the end.
     pub end: Vec<LiveOfSite>,
+    /// The blocks at the end by size, with the number of their site.
+    pub end_sizes: Vec<LiveOfSize>,
     /// How much of the peak is live at the end; `None` where the end is not after the peak.
     pub survival: Option<PeakSurvival>,
 }
@@ -92,6 +107,7 @@ impl LiveSites {
             }
             if done == end {
                 found.end = by_site(&live, sites.number());
+                found.end_sizes = by_size(&live);
             }
             if done == end && end > peak {
                 let is_without_startup = startup_requests.is_some();
@@ -154,6 +170,15 @@ fn by_site(live: &[LiveBlock], sites: usize) -> Vec<LiveOfSite> {
         }
     }
     found
+}
+
+fn by_size(live: &[LiveBlock]) -> Vec<LiveOfSize> {
+    let mut counts: BTreeMap<(u32, u64), u64> = BTreeMap::new();
+    for block in live.iter().filter(|block| block.born > 0 && block.site > 0) {
+        *counts.entry((block.site, block.bytes)).or_default() += 1;
+    }
+    let of_size = |((site, size_bytes), blocks)| LiveOfSize { site, size_bytes, blocks };
+    counts.into_iter().map(of_size).collect()
 }
 
 fn survival(at_peak: &[LiveBlock], at_end: &[LiveBlock], is_without_startup: bool) -> PeakSurvival {

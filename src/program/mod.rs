@@ -72,7 +72,7 @@ pub use feed::Feed;
 pub(crate) use fixtures::{Draw, FixedRows};
 pub use instruction::{Action, Instruction, SLOT_LIMIT};
 pub use library_lines::{LibraryLine, LiveCallers, library_lines};
-pub use live_sites::{LiveSites, PeakSurvival, live_bytes_after};
+pub use live_sites::{LiveOfSize, LiveSites, PeakSurvival, live_bytes_after};
 pub use outline::{Outline, Profile, ProgramThread};
 pub use parts::{Parts, write_parts};
 pub(crate) use prefetch::prefetch;

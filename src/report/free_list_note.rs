@@ -5,9 +5,9 @@
 
 use crate::cpython::{Listed, listed, version};
 use crate::report::figures::TraceReport;
-use crate::report::text::short_line;
+use crate::report::text::{list, short_line};
 use crate::results::{Attribution, Moment};
-use crate::units::count;
+use crate::units::{bytes, count, innermost};
 
 /// A list with fewer objects is no cause that a person would look for.
 const OBJECTS_LEAST: u32 = 80;
@@ -32,24 +32,37 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
     let rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
     let row: &Attribution =
         rows.copied().find(|row| row.moment == Moment::End && row.site == site)?;
-    let Candidate { list, is_full } = list_of(version(text)?, row.live_blocks, row.live_bytes)?;
+    if let Some(entry) = trace_report.trace.free_lists.get(innermost(site)) {
+        let all = entry.blocks == row.live_blocks;
+        let of = if all { String::new() } else { format!(" of the {}", count(row.live_blocks)) };
+        return Some(format!(
+            "{}{of} blocks of {} ({}) may be no leak: CPython {text} stores as many freed {} for reuse. Try \
+             `gc.collect()` first: it returns them.",
+            count(entry.blocks),
+            short_line(site),
+            bytes(entry.bytes as f64),
+            list(&entry.lists)
+        ));
+    }
+    let Candidate { list: listed, is_full } =
+        list_of(version(text)?, row.live_blocks, row.live_bytes)?;
     let (line, blocks) = (short_line(site), count(row.live_blocks));
-    let most = match u64::from(list.most) {
+    let most = match u64::from(listed.most) {
         most if most >= row.live_blocks => format!("The {blocks} blocks of {line}"),
         most => format!("{} of the {blocks} blocks of {line}", count(most)),
     };
-    let (size, name) = (row.live_bytes / row.live_blocks, plural(&list));
+    let (size, name) = (row.live_bytes / row.live_blocks, listed.plural());
     if !is_full {
         return Some(format!(
             "The {blocks} blocks of {line} have the {size} B of {name}. CPython {text} stores up to {} \
              freed ones for reuse: where nothing holds these, `gc.collect()` returns them.",
-            count(u64::from(list.most))
+            count(u64::from(listed.most))
         ));
     }
     Some(format!(
         "{most}, of {size} B each, may be no leak: CPython {text} stores up to {} freed {name} for \
          reuse. `gc.collect()` returns them.",
-        count(u64::from(list.most))
+        count(u64::from(listed.most))
     ))
 }
 
@@ -79,7 +92,7 @@ pub fn collection_note(trace_report: &TraceReport) -> Option<&'static str> {
 fn list_of(version: (u32, u32), blocks: u64, bytes: u64) -> Option<Candidate> {
     let candidate = |list: Listed| {
         let most = u64::from(list.most);
-        let is_full = blocks.saturating_mul(20) >= most * 19 && blocks <= most * 2;
+        let is_full = list.is_filled_by(blocks, list.bytes_most as u64);
         let is_part = list.length.is_some() && (u64::from(OBJECTS_LEAST)..most).contains(&blocks);
         let is_of_its_size = list.bytes_least == list.bytes_most
             && blocks.checked_mul(list.bytes_most as u64) == Some(bytes);
@@ -87,15 +100,6 @@ fn list_of(version: (u32, u32), blocks: u64, bytes: u64) -> Option<Candidate> {
             .then_some(Candidate { list, is_full })
     };
     listed(version).into_iter().find_map(candidate)
-}
-
-/// `tuples of 3`, `floats`.
-fn plural(list: &Listed) -> String {
-    match list.length {
-        Some(length) => format!("{}s of {length}", list.name),
-        None if list.name.ends_with('s') => list.name.to_owned(),
-        None => format!("{}s", list.name),
-    }
 }
 
 #[cfg(test)]
@@ -106,7 +110,7 @@ mod tests {
     fn as_many_blocks_as_a_list_holds_may_be_on_it() {
         let name = |version, blocks, bytes| {
             let found = list_of(version, blocks, bytes);
-            found.filter(|found| found.is_full).map(|found| plural(&found.list))
+            found.filter(|found| found.is_full).map(|found| found.list.plural())
         };
         // A tuple of 3 with the collector's header has 64 bytes, and 72 from 3.14 on.
         assert_eq!(name((11, 2), 2000, 128_000), Some("tuples of 3".into()));
@@ -119,7 +123,7 @@ mod tests {
         assert_eq!(name((11, 2), 1, 56), None, "a slice");
         // Half of the tuples of a length may be on their list, or live.
         let half = list_of((11, 2), 1000, 64_000).unwrap();
-        assert!(!half.is_full && plural(&half.list) == "tuples of 3");
+        assert!(!half.is_full && half.list.plural() == "tuples of 3");
         assert_eq!(list_of((11, 2), 70, 70 * 88), None, "few");
         assert_eq!(list_of((11, 2), 60, 60 * 24), None, "floats that are not all");
     }

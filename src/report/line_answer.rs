@@ -5,7 +5,7 @@
 use super::chart::first_line;
 use super::figures::{BackendFigures, TraceReport};
 use super::free_list_note::{collection_note, free_list_note, reused_note};
-use super::own_line::{is_changeable, own_line_notes};
+use super::own_line::own_line_notes;
 use super::peak_survival::little_left;
 use super::text::{capitalised, list};
 use super::unit_table::{LineChange, changes};
@@ -55,7 +55,7 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> Vec<S
     for backend in others {
         // Of another allocator only what a person could change is worth a sentence.
         let change = ranked(trace_report, backend).into_iter().next();
-        let change = change.filter(|change| is_changeable(trace_report, change.line));
+        let change = change.filter(|change| trace_report.trace.is_changeable(change.line));
         let Some(change) = change else { continue };
         match by_line.iter_mut().find(|(known, _)| known.line == change.line) {
             Some((_, names)) => names.push(backend.name().to_owned()),
@@ -88,7 +88,7 @@ fn ranked<'a>(trace_report: &TraceReport<'a>, backend: &BackendFigures<'a>) -> V
     let mut lines: Vec<LineChange> =
         changes(backend).into_iter().filter(LineChange::is_worth_naming).collect();
     lines.sort_by(|a, b| {
-        let is_changeable = |change: &LineChange| is_changeable(trace_report, change.line);
+        let is_changeable = |change: &LineChange| trace_report.trace.is_changeable(change.line);
         let order = is_changeable(b).cmp(&is_changeable(a));
         order.then(b.returned_bytes().total_cmp(&a.returned_bytes()))
     });

@@ -48,18 +48,6 @@ pub fn own_line_note(trace_report: &TraceReport, line: &str, moment: Moment) -> 
     called_by(line, entry, moment, is_python(trace_report))
 }
 
-/// Whether a person can change what a line holds at the end: it is one of the program's own, or one of a
-/// library that these call for it.
-pub fn is_changeable(trace_report: &TraceReport, line: &str) -> bool {
-    let Some(entry) = trace_report.trace.library_lines.get(line) else { return true };
-    let own = |live: &LiveCallersEntry| live.callers > 0 && live.own_bytes > 0;
-    // An older record only has who calls it most often.
-    entry
-        .at_end
-        .as_ref()
-        .map_or(entry.callers > 0, |live| own(live) && live.startup_blocks * 2 < live.blocks)
-}
-
 fn is_python(trace_report: &TraceReport) -> bool {
     trace_report.trace.facts.contains_key("python")
 }

@@ -53,6 +53,9 @@ pub struct TraceEntry {
     /// trace that is replayed in parts, and in an older record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_survival: Option<PeakSurvivalEntry>,
+    /// The lines whose blocks at the end may lie on full free lists of CPython.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub free_lists: BTreeMap<String, FreeListEntry>,
     /// The moment that counts as the end; `None` for the last call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndPoint>,
@@ -69,6 +72,33 @@ pub struct TraceEntry {
     /// not known: of an older record, and of a trace that is replayed in parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub has_pymalloc_calls: Option<bool>,
+}
+
+impl TraceEntry {
+    /// Whether a spec is the allocator that the program ran on, as recorded. Rules of arenas have not
+    /// changed since 3.10, so the newest pymalloc stands for all of those.
+    pub fn is_own_backend(&self, spec: &str) -> bool {
+        let own = self.process.as_ref().map_or("", |process| process.own_backend.as_str());
+        !own.is_empty() && (spec == own || spec == "pymalloc" && has_present_rules(own))
+    }
+
+    /// Whether a person can change what a line holds at the end: it is one of the program's own, or one of
+    /// a library that these call for it.
+    pub fn is_changeable(&self, line: &str) -> bool {
+        let Some(entry) = self.library_lines.get(line) else { return true };
+        let own = |live: &LiveCallersEntry| live.callers > 0 && live.own_bytes > 0;
+        // An older record only has who calls it most often.
+        entry
+            .at_end
+            .as_ref()
+            .map_or(entry.callers > 0, |live| own(live) && live.startup_blocks * 2 < live.blocks)
+    }
+}
+
+/// Whether a spec is a pymalloc of 3.10 or later, without settings.
+fn has_present_rules(spec: &str) -> bool {
+    let minor = spec.strip_prefix("pymalloc@3.").and_then(|minor| minor.parse::<u32>().ok());
+    minor.is_some_and(|minor| minor >= 10)
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -100,6 +130,17 @@ pub struct PeakSurvivalEntry {
     /// or `peak`; else empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub held_at: String,
+}
+
+/// The blocks of a line at the end that are as many, and as large, as full free lists of CPython hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreeListEntry {
+    /// How many blocks the lists can hold of them.
+    pub blocks: u64,
+    /// The bytes of these.
+    pub bytes: u64,
+    /// What the lists hold: `tuples of 3`.
+    pub lists: Vec<String>,
 }
 
 /// Less of the peak than this share at the end is little: lines at the end then say nothing of it.
@@ -419,5 +460,12 @@ mod tests {
         let times = [0, 5, 10, 15, 20, 99].map(|event| trace.time_ns(event));
         assert_eq!(times, [0, 50, 100, 200, 300, 300].map(Some));
         assert_eq!(TraceEntry::default().time_ns(5), None);
+    }
+
+    #[test]
+    fn the_newest_pymalloc_stands_for_those_of_the_same_rules() {
+        assert!(has_present_rules("pymalloc@3.11") && has_present_rules("pymalloc@3.10"));
+        assert!(!has_present_rules("pymalloc@3.9") && !has_present_rules("pymalloc@3.11+malloc"));
+        assert!(!TraceEntry::default().is_own_backend(""), "no process was recorded");
     }
 }

@@ -242,8 +242,8 @@ metrics! {
     TraversalReverseNanoseconds: "traversal_reverse_nanoseconds", "ns", Timed,
         "the same, last births first";
     CollectorStepNanoseconds: "collector_step_nanoseconds", "ns", Reported,
-        "processor time of a step to the next object, traversal pass: blocks that may be objects of CPython's \
-         collector, in the order of their births, in chains as long as the lists that the recorded \
+        "processor time of a step to the next object, traversal pass: blocks that may be objects of \
+         CPython's collector, in the order of their births, in chains as long as the lists that the recorded \
          collector walked";
     TraversalObjects: "traversal_objects", "objects", Trace,
         "objects in the chains of the traversal pass, over all moments";

@@ -56,7 +56,7 @@ pub use judge::{
 };
 pub use key::{CellKey, Operation, Pass, Scope};
 pub use manifest::{
-    BackendEntry, EndKind, EndPoint, FORMAT, FurtherRepetitions, LibraryLineEntry,
+    BackendEntry, EndKind, EndPoint, FORMAT, FreeListEntry, FurtherRepetitions, LibraryLineEntry,
     LiveCallersEntry, Machine, Manifest, MergedRun, NamedThread, OLDEST_FORMAT, PeakSurvivalEntry,
     ProcessEntry, ProcessMemory, ProgramMark, TimeBudget, TraceEntry,
 };

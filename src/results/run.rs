@@ -229,14 +229,20 @@ impl Run {
         RetentionAtEnd::of(self.unit_retention.iter().filter(mine))
     }
 
-    /// The lines that retain pages of a trace at a moment, largest first. The figure of a line is
-    /// its share of the external fragmentation of each backend, added up over the backends, so that
-    /// no single backend decides. Lines without a row of their own are left out.
+    /// The lines that retain pages of a trace at a moment, largest first: by their share of the external
+    /// fragmentation of the allocator that the program ran on. Where that was not measured, the figure of
+    /// a line is the sum of its shares over all backends, so that no single one decides. Lines without a
+    /// row of their own are left out.
     pub fn retaining_lines(&self, trace: &str, moment: Moment) -> Vec<(&str, f64)> {
+        let entry = self.manifest.traces.iter().find(|entry| entry.name == trace);
+        let is_own = |spec: &str| entry.is_some_and(|entry| entry.is_own_backend(spec));
+        let has_own =
+            self.attributions.iter().any(|row| row.trace == trace && is_own(&row.backend));
         let mine = || {
             self.attributions
                 .iter()
                 .filter(|attribution| attribution.trace == trace && attribution.moment == moment)
+                .filter(|attribution| !has_own || is_own(&attribution.backend))
         };
         let mut totals: BTreeMap<&str, f64> = BTreeMap::new();
         for attribution in mine() {

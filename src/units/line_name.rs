@@ -14,6 +14,19 @@ pub fn innermost(site: &str) -> &str {
     frames(site).next().unwrap_or(site)
 }
 
+/// A site as it was typed, without the names of functions that tables print: `a.py:3 (load)` is `a.py:3`.
+pub fn without_functions(typed: &str) -> String {
+    let line = |frame| match str::split_once(frame, " (") {
+        Some((line, function)) if function.ends_with(')') && is_numbered(line) => line,
+        _ => frame,
+    };
+    frames(typed).map(line).collect::<Vec<_>>().join(CALLED_FROM)
+}
+
+fn is_numbered(line: &str) -> bool {
+    line.rsplit_once(':').is_some_and(|(_, number)| number.parse::<u64>().is_ok())
+}
+
 /// A line's name as a person knows it: the file, without its folders, and the number.
 pub fn short_line(line: &str) -> String {
     if line.is_empty() {
@@ -50,6 +63,15 @@ mod tests {
         assert_eq!(short_line("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
         assert_eq!(short_line("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
         assert_eq!((short_line(""), short_line("a.py:1")), ("(no line)".into(), "a.py:1".into()));
+    }
+
+    #[test]
+    fn functions_of_a_table_are_left_out() {
+        let plain = without_functions;
+        assert_eq!(plain("a.py:3 (load) < main.py:9 (main)"), "a.py:3 < main.py:9");
+        for name in ["a.py:3", "lib.so!f (int)", "my (own) a.py:3", "a.py:3 (load"] {
+            assert_eq!(plain(name), name);
+        }
     }
 
     #[test]

@@ -13,10 +13,12 @@ use crate::trace::{
     self, BlockCount, BlockCounts, CALLED_FROM, CountedBlocks, Domain, Header, Sites,
     TraceStatistics, TypeId,
 };
-use crate::units::{count, size_class_limit};
+use crate::units::{count, percent, size_class_limit};
 
 /// Marks that are compared, at most: each is a count of its own.
 const MARKS_MAX: usize = 16;
+/// Peaks that are so far apart, as shares of the calls, are different moments of the program.
+const APART_SHARE: f64 = 0.02;
 /// The row of blocks that are no object of a known type.
 const NO_TYPE: &str = "(no type)";
 
@@ -30,6 +32,8 @@ struct CountedTrace {
     has_lines: bool,
     /// Whether the recording marks where its process begins to end.
     has_end: bool,
+    /// The place of the live peak, as a share of the calls.
+    peak_share: f64,
     header: Header,
 }
 
@@ -92,6 +96,16 @@ fn notes(sides: &[CountedTrace; 2]) -> Vec<String> {
             "The interpreters differ (CPython {old} and {new}): a part of the movement is theirs."
         ));
     }
+    let [old, new] = [sides[0].peak_share, sides[1].peak_share];
+    if (old - new).abs() >= APART_SHARE {
+        notes.push(format!(
+            "The peaks are different moments: after {} of the calls of the first recording, and {} of the \
+             second. A line may have much at one of them only. Where both have a mark of a name, what is \
+             live there is compared, too.",
+            percent(old),
+            percent(new)
+        ));
+    }
     if sides[0].has_end != sides[1].has_end {
         let which = if sides[0].has_end { ordinals[1] } else { ordinals[0] };
         notes.push(format!(
@@ -141,7 +155,9 @@ fn counted(path: &Path, marks: &[String]) -> anyhow::Result<CountedTrace> {
     }
     let side = side(path, &header, &statistics);
     let has_end = end.is_some() || statistics.calls == 0;
-    Ok(CountedTrace { measures, side, has_lines: labels.has_lines, has_end, header })
+    let peak_share = statistics.live_peak_event as f64 / statistics.calls.max(1) as f64;
+    let has_lines = labels.has_lines;
+    Ok(CountedTrace { measures, side, has_lines, has_end, peak_share, header })
 }
 
 fn side(path: &Path, header: &Header, statistics: &TraceStatistics) -> ComparedSide {

@@ -70,16 +70,7 @@ pub fn own_backend<'b, 'a>(
     trace: &TraceEntry,
     backends: &'b [BackendFigures<'a>],
 ) -> Option<&'b BackendFigures<'a>> {
-    let own = trace.process.as_ref()?.own_backend.as_str();
-    // Rules of arenas have not changed since 3.10, so the newest version stands for all of those.
-    let is_own = |spec: &str| spec == own || spec == "pymalloc" && has_present_rules(own);
-    backends.iter().find(|backend| is_own(backend.spec))
-}
-
-/// Whether a spec is a pymalloc of 3.10 or later, without settings.
-fn has_present_rules(spec: &str) -> bool {
-    let minor = spec.strip_prefix("pymalloc@3.").and_then(|minor| minor.parse::<u32>().ok());
-    minor.is_some_and(|minor| minor >= 10)
+    backends.iter().find(|backend| trace.is_own_backend(backend.spec))
 }
 
 fn more_or_less(share: f64) -> &'static str {
@@ -164,11 +155,5 @@ mod tests {
         assert!(far.warning(&trace).unwrap().contains("threads"));
         trace.facts.insert("unexplained".into(), String::new());
         assert!(far.warning(&trace).unwrap().contains("does not have"));
-    }
-
-    #[test]
-    fn specs_of_present_rules() {
-        assert!(has_present_rules("pymalloc@3.11") && has_present_rules("pymalloc@3.10"));
-        assert!(!has_present_rules("pymalloc@3.9") && !has_present_rules("pymalloc@3.11+malloc"));
     }
 }
