@@ -1372,11 +1372,19 @@ os._exit(0)
             let callers = "| app.py:2 (inner) < app.py:4 (outer) < app.py:6 (Holder) ";
             assert!(report.contains(callers), "{report}");
             // A line that only called is found, too.
-            let mut command = heaplay();
-            command.args(["whatif", "--move-site", "app.py:6", "-b", "malloc"]);
-            let report = expect(0, command.arg(place.path("app.trace")));
+            let whatif = |line: &str| {
+                let mut command = heaplay();
+                command.args(["whatif", "--move-site", line, "-b", "malloc"]);
+                expect(0, command.arg(place.path("app.trace")))
+            };
             // Its bytes, and their object.
-            assert!(report.starts_with("app.py:6: 2 blocks ("), "{report}");
+            let report = whatif("app.py:6");
+            let opening =
+                "app.py:6 and the code that it called (--without-callees: only the line itself)";
+            assert!(report.starts_with(&format!("{opening}: 2 blocks (")), "{report}");
+            // The beginning of a chain can be typed as the table prints it.
+            let report = whatif("app.py:2 (inner) < app.py:4 (outer)");
+            assert!(report.starts_with("app.py:2 < app.py:4: "), "{report}");
         }
     }
 }
