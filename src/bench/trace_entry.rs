@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cpython::{Listed, listed, version};
+use crate::cpython::{LARGE_LIST_OBJECTS, Listed, listed};
 use crate::program::{
     AllocationSites, LibraryLine, LiveCallers, LiveOfSize, LiveSites, PeakSurvival, Program, Times,
     library_lines, live_bytes_after,
@@ -54,21 +54,17 @@ fn free_lists<'a>(
     name: impl Fn(u32) -> &'a str,
     trace: &TraceEntry,
 ) -> BTreeMap<String, FreeListEntry> {
-    const OBJECTS_LEAST: u32 = 80;
     let mut found: BTreeMap<String, FreeListEntry> = BTreeMap::new();
-    // Without the GIL objects have other sizes.
-    let version = trace.facts.get("python").and_then(|text| version(text));
-    let Some(version) = version.filter(|_| !trace.facts.contains_key("free_threaded")) else {
-        return found;
-    };
+    let Some(version) = trace.gil_python() else { return found };
     let mut of_line: BTreeMap<(&str, u64), u64> = BTreeMap::new();
     for LiveOfSize { site, size_bytes, blocks } in end_sizes {
         *of_line.entry((innermost(name(*site)), *size_bytes)).or_default() += blocks;
     }
     let lists = listed(version);
     for ((line, size_bytes), blocks) in of_line {
-        let is_filled =
-            |list: &&Listed| list.most >= OBJECTS_LEAST && list.is_filled_by(blocks, size_bytes);
+        let is_filled = |list: &&Listed| {
+            list.most >= LARGE_LIST_OBJECTS && list.is_filled_by(blocks, size_bytes)
+        };
         let Some(list) = lists.iter().find(is_filled) else { continue };
         let entry = found.entry(line.to_owned()).or_default();
         let listed_blocks = blocks.min(u64::from(list.most));

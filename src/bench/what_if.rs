@@ -183,11 +183,9 @@ fn lines_to_check<'a>(run: &'a Run, workload: &Workload) -> Vec<(u32, Vec<&'a st
             add(site, backend);
         }
     }
-    let own = backends().find(|backend| workload.trace.is_own_backend(backend));
-    for line in own.map_or(vec![], |own| holders(run, workload, own)) {
-        if let (Some(site), Some(own)) = (known(line), own) {
-            add(site, own);
-        }
+    if let Some(own) = backends().find(|backend| workload.trace.is_own_backend(backend)) {
+        let held = holders(run, workload, own);
+        held.into_iter().filter_map(known).for_each(|site| add(site, own));
     }
     lines
 }

@@ -38,18 +38,16 @@ impl GivenProgram {
     ///
     /// # Errors
     /// That the option is unknown, with the near one.
-    pub fn refuse_option(&self, mut command: Command, verb: &str) -> Result<(), clap::Error> {
+    pub fn refuse_option(&self, verb: &Command) -> Result<(), clap::Error> {
         let Some(first) = self.words.first().filter(|_| !self.is_marked) else { return Ok(()) };
         let option = first.to_string_lossy().into_owned();
         let is_interpreters = self.has_interpreter && python_file::needs_interpreter(first);
         if !option.starts_with('-') || is_interpreters {
             return Ok(());
         }
-        command.build();
-        let Some(own) = command.find_subcommand(verb) else { return Ok(()) };
-        let mut error = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(own);
+        let mut error = clap::Error::new(ErrorKind::UnknownArgument).with_cmd(verb);
         let name = option.split('=').next().unwrap_or_default();
-        let longs: Vec<String> = own.get_arguments().flat_map(names).collect();
+        let longs: Vec<String> = verb.get_arguments().flat_map(names).collect();
         let near = nearest(name, longs.iter().map(String::as_str));
         if let Some(near) = near.filter(|_| name.starts_with("--")) {
             error.insert(ContextKind::SuggestedArg, ContextValue::String(near.to_owned()));
@@ -63,30 +61,25 @@ impl GivenProgram {
     ///
     /// # Errors
     /// How the option is written.
-    pub fn refuse_value(
-        &self,
-        line: &[OsString],
-        mut command: Command,
-        verb: &str,
-    ) -> Result<(), clap::Error> {
+    pub fn refuse_value(&self, line: &[OsString], verb: &Command) -> Result<(), clap::Error> {
         let before = line.len().checked_sub(self.words.len() + 1).and_then(|at| line.get(at));
         let (Some(first), Some(before)) = (self.words.first(), before) else { return Ok(()) };
         let (value, option) = (first.to_string_lossy(), before.to_string_lossy().into_owned());
-        command.build();
-        let Some(own) = command.find_subcommand(verb) else { return Ok(()) };
-        let takes_value = own
+        let takes_value = verb
             .get_arguments()
             .any(|known| names(known).contains(&option) && known.is_require_equals_set());
         if !takes_value || value.parse::<u64>().is_err() || Path::new(&*value).exists() {
             return Ok(());
         }
         let message = format!("{value} stands in the program's place; write {option}={value}\n");
-        Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(own))
+        Err(clap::Error::raw(ErrorKind::InvalidValue, message).with_cmd(verb))
     }
 
     /// A line for each option of the verb that the program gets.
-    pub fn options_of(&self, verb: Option<&Command>) -> Vec<String> {
-        let Some(verb) = verb.filter(|_| !self.is_marked) else { return Vec::new() };
+    pub fn options_of(&self, verb: &Command) -> Vec<String> {
+        if self.is_marked {
+            return Vec::new();
+        }
         let options: Vec<String> = verb.get_arguments().flat_map(names).collect();
         let program = self.words.first().map(|first| first.to_string_lossy()).unwrap_or_default();
         let arguments = self.words.iter().skip(1).map(|word| word.to_string_lossy());
@@ -129,11 +122,17 @@ mod tests {
         GivenProgram::of(&words, matches.subcommand().unwrap().1).unwrap()
     }
 
+    fn built(verb: &str) -> Command {
+        let mut command = Cli::command();
+        command.build();
+        command.find_subcommand(verb).unwrap().clone()
+    }
+
     #[test]
     fn options_of_heaplay_behind_the_program_are_reported() {
         let reported = |line: &str| {
             let verb = line.split(' ').nth(1).unwrap();
-            given(line).options_of(Cli::command().find_subcommand(verb)).join("\n")
+            given(line).options_of(&built(verb)).join("\n")
         };
         let line = reported("heaplay record app.py --sites=8 --verbose");
         assert!(line.contains("--sites=8 stands after app.py"), "{line}");
@@ -152,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_option_in_the_place_of_the_program_is_refused() {
-        let refused = |line: &str| given(line).refuse_option(Cli::command(), "record").err();
+        let refused = |line: &str| given(line).refuse_option(&built("record")).err();
         let message = refused("heaplay record --site=8 -o x.trace -- python own.py").unwrap();
         let message = message.to_string();
         assert!(message.contains("'--site'") && message.contains("'--sites'"), "{message}");

@@ -44,9 +44,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     let parsed = command().try_get_matches_from(&words).and_then(|matches| {
         let given = matches.subcommand().and_then(|(_, own)| GivenProgram::of(&words, own));
         if let Some(given) = given {
-            given.refuse_option(command(), &verb)?;
-            given.refuse_value(&words, command(), &verb)?;
-            given.options_of(command().find_subcommand(&verb)).into_iter().for_each(note);
+            let mut whole = command();
+            whole.build();
+            if let Some(own) = whole.find_subcommand(&verb) {
+                given.refuse_option(own)?;
+                given.refuse_value(&words, own)?;
+                given.options_of(own).into_iter().for_each(note);
+            }
         }
         Cli::from_arg_matches(&matches)
     });

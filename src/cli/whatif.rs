@@ -2,7 +2,7 @@
 //! It prints the memory that this saves, beside the prediction of the attribution.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -132,14 +132,15 @@ fn others(loaded: &Workload, name: &str) -> String {
             lines.join(", ")
         );
     }
-    let counts: HashMap<u32, u64> = loaded.sites.requests();
-    let named = counts.iter().filter(|(site, _)| **site > 0);
-    let most = named.max_by_key(|(site, count)| (**count, **site));
-    let lines: Vec<String> =
+    let mut counts: HashMap<u32, u64> = loaded.sites.requests();
+    // What has no line cannot be named.
+    counts.remove(&0);
+    let lines: BTreeSet<String> =
         counts.keys().map(|site| short_line(loaded.sites.name(*site))).collect();
     if let Some(near) = nearest(name, lines.iter().map(String::as_str)) {
         return format!("did you mean {near}? `heaplay inspect` lists the lines");
     }
+    let most = counts.iter().max_by_key(|(site, count)| (**count, **site));
     let example = most.map_or("", |(site, _)| loaded.sites.name(*site));
     format!("`heaplay inspect` lists them (such as {example})")
 }

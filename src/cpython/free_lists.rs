@@ -39,6 +39,9 @@ pub struct Listed {
     pub is_common: bool,
 }
 
+/// A list that stores fewer objects is no cause of memory that a person would look for.
+pub const LARGE_LIST_OBJECTS: u32 = 80;
+
 impl Listed {
     /// Its objects as text: `tuples of 3`, `floats`.
     pub fn plural(&self) -> String {

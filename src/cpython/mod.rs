@@ -11,5 +11,5 @@ mod free_lists;
 mod version;
 
 pub use collector::{CollectorList, CollectorRecord, GenerationRecord};
-pub use free_lists::{ListRule, Listed, collector_bytes, listed};
+pub use free_lists::{LARGE_LIST_OBJECTS, ListRule, Listed, collector_bytes, listed};
 pub use version::version;

@@ -175,10 +175,8 @@ impl AllocationSites {
     fn beginning_with(self, name: &str) -> AllocationSites {
         let length = frames(name).count();
         let start = |site: &str| {
-            let newest: Vec<&str> = frames(site).take(length).collect();
-            let is_meant = newest.len() == length
-                && newest.iter().zip(frames(name)).all(|(frame, name)| is_frame_named(frame, name));
-            is_meant.then(|| newest.join(CALLED_FROM))
+            let newest = frames(site).take(length).collect::<Vec<_>>().join(CALLED_FROM);
+            is_site_named(&newest, name).then_some(newest)
         };
         let starts: BTreeSet<String> = self.names.iter().filter_map(|site| start(site)).collect();
         if starts.len() != 1 {

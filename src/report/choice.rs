@@ -62,7 +62,7 @@ pub fn choice(trace_report: &TraceReport) -> Option<String> {
     sentences.extend(today.as_ref().filter(|_| own.is_none()).map(Today::warning));
     sentences.push(verdict.sentence(&end_name, own));
     sentences.extend(own.and_then(|own| verdict.today(own, &end_name)));
-    let is_python = trace_report.trace.facts.contains_key("python");
+    let is_python = trace_report.trace.is_python();
     sentences.extend(verdict.dockerfile(own, &end_name, is_python));
     sentences.extend(after_trim(&all));
     sentences.extend(after_delay(&all, &end_name));

@@ -3,14 +3,11 @@
 //! A recording is made below CPython's free lists: an object on one of them is a live block of the line
 //! that allocated it. 2,000 such tuples look like a leak, and a full collection returns them.
 
-use crate::cpython::{Listed, listed, version};
+use crate::cpython::{LARGE_LIST_OBJECTS, Listed, listed};
 use crate::report::figures::TraceReport;
 use crate::report::text::{list, short_line};
 use crate::results::{Attribution, Moment};
 use crate::units::{bytes, count, innermost};
-
-/// A list with fewer objects is no cause that a person would look for.
-const OBJECTS_LEAST: u32 = 80;
 
 /// The list that the blocks of a line could be on.
 #[derive(Debug, PartialEq)]
@@ -23,12 +20,8 @@ struct Candidate {
 /// A sentence on the blocks of a line at the end, where they may lie on one of CPython's free lists; else
 /// `None`. The trace names the version of CPython.
 pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> {
-    let facts = &trace_report.trace.facts;
-    let text = facts.get("python")?;
-    // Without the GIL objects have other sizes.
-    if facts.contains_key("free_threaded") {
-        return None;
-    }
+    let text = trace_report.trace.facts.get("python")?;
+    let version = trace_report.trace.gil_python()?;
     let rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
     let row: &Attribution =
         rows.copied().find(|row| row.moment == Moment::End && row.site == site)?;
@@ -44,8 +37,7 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
             list(&entry.lists)
         ));
     }
-    let Candidate { list: listed, is_full } =
-        list_of(version(text)?, row.live_blocks, row.live_bytes)?;
+    let Candidate { list: listed, is_full } = list_of(version, row.live_blocks, row.live_bytes)?;
     let (line, blocks) = (short_line(site), count(row.live_blocks));
     let most = match u64::from(listed.most) {
         most if most >= row.live_blocks => format!("The {blocks} blocks of {line}"),
@@ -69,7 +61,7 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
 /// That blocks pass from line to line by CPython's lists: a line that only takes objects from them is in no
 /// table. `None` for a program that is no Python.
 pub fn reused_note(trace_report: &TraceReport) -> Option<&'static str> {
-    trace_report.trace.facts.contains_key("python").then_some(
+    trace_report.trace.is_python().then_some(
         "CPython gives freed tuples, lists, dicts and floats to other lines without an allocation: \
          such an object counts for the line that allocated it first, so a line that holds some may \
          have fewer here, or none.",
@@ -79,10 +71,9 @@ pub fn reused_note(trace_report: &TraceReport) -> Option<&'static str> {
 /// That freed objects on CPython's lists hold pages as well, and what returns them. A line's change may
 /// return nothing while they lie beside its blocks. `None` where no collection empties the lists.
 pub fn collection_note(trace_report: &TraceReport) -> Option<&'static str> {
-    let facts = &trace_report.trace.facts;
-    let (minor, _) = version(facts.get("python")?)?;
+    let (minor, _) = trace_report.trace.gil_python()?;
     // Tried on these versions: src/cpython/free_lists.rs.
-    ((8..=13).contains(&minor) && !facts.contains_key("free_threaded")).then_some(
+    (8..=13).contains(&minor).then_some(
         "CPython stores freed dicts, lists and tuples for reuse, and they hold pages, too: call \
          `gc.collect()` after such a change.",
     )
@@ -93,10 +84,11 @@ fn list_of(version: (u32, u32), blocks: u64, bytes: u64) -> Option<Candidate> {
     let candidate = |list: Listed| {
         let most = u64::from(list.most);
         let is_full = list.is_filled_by(blocks, list.bytes_most as u64);
-        let is_part = list.length.is_some() && (u64::from(OBJECTS_LEAST)..most).contains(&blocks);
+        let is_part =
+            list.length.is_some() && (u64::from(LARGE_LIST_OBJECTS)..most).contains(&blocks);
         let is_of_its_size = list.bytes_least == list.bytes_most
             && blocks.checked_mul(list.bytes_most as u64) == Some(bytes);
-        (list.most >= OBJECTS_LEAST && (is_full || is_part) && is_of_its_size)
+        (list.most >= LARGE_LIST_OBJECTS && (is_full || is_part) && is_of_its_size)
             .then_some(Candidate { list, is_full })
     };
     listed(version).into_iter().find_map(candidate)

@@ -20,7 +20,7 @@ pub fn own_line_notes(trace_report: &TraceReport, lines: &[String], moment: Mome
     let known = &trace_report.trace.library_lines;
     let libraries: Vec<(&String, &LibraryLineEntry)> =
         lines.iter().filter_map(|line| Some((line, known.get(line)?))).collect();
-    let is_python = is_python(trace_report);
+    let is_python = trace_report.trace.is_python();
     let words = |line: &str, entry: &LibraryLineEntry| called_by(line, entry, moment, is_python);
     let mut sentences: Vec<String> =
         libraries.iter().filter_map(|(line, entry)| words(line, entry)).collect();
@@ -45,11 +45,7 @@ pub fn own_line_notes(trace_report: &TraceReport, lines: &[String], moment: Mome
 /// The program's own line that calls `line`, in a sentence; `None` where that is not known.
 pub fn own_line_note(trace_report: &TraceReport, line: &str, moment: Moment) -> Option<String> {
     let entry = trace_report.trace.library_lines.get(line)?;
-    called_by(line, entry, moment, is_python(trace_report))
-}
-
-fn is_python(trace_report: &TraceReport) -> bool {
-    trace_report.trace.facts.contains_key("python")
+    called_by(line, entry, moment, trace_report.trace.is_python())
 }
 
 fn called_by(

@@ -29,7 +29,7 @@ fn calls(family: &str) -> Option<[&'static str; 2]> {
 
 /// A sentence with the call of each trim that returns memory; `None` where none does.
 pub fn trim_calls(trace_report: &TraceReport) -> Option<String> {
-    let is_python = trace_report.trace.facts.contains_key("python");
+    let is_python = trace_report.trace.is_python();
     let mut names: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     for backend in trace_report.allocators().filter(|backend| returns(backend)) {
         let Ok(spec) = backend.spec.parse::<BackendSpec>() else { continue };

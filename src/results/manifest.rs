@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{CellKey, Pass};
 use super::shard::Shard;
 use super::time_evidence::ComparedBackends;
-use crate::cpython::CollectorRecord;
+use crate::cpython::{CollectorRecord, version};
 
 /// Version of the folder's layout. A reader takes this one and [`OLDEST_FORMAT`], and refuses
 /// others.
@@ -75,6 +75,18 @@ pub struct TraceEntry {
 }
 
 impl TraceEntry {
+    /// Whether its program is a Python.
+    pub fn is_python(&self) -> bool {
+        self.facts.contains_key("python")
+    }
+
+    /// The version of its CPython, minor and patch; `None` for another program, and for a CPython without
+    /// the GIL, whose objects have other sizes.
+    pub fn gil_python(&self) -> Option<(u32, u32)> {
+        let version = version(self.facts.get("python")?);
+        version.filter(|_| !self.facts.contains_key("free_threaded"))
+    }
+
     /// Whether a spec is the allocator that the program ran on, as recorded. Rules of arenas have not
     /// changed since 3.10, so the newest pymalloc stands for all of those.
     pub fn is_own_backend(&self, spec: &str) -> bool {

@@ -250,6 +250,10 @@ mod tests {
         BackendCost { name, version, memory_bytes, is_varying: false, times, looks, median_ns }
     }
 
+    fn words(costs: &[BackendCost], own: Option<&str>) -> String {
+        sentences(costs, own, "resident at the end").concat().replace('\u{a0}', " ")
+    }
+
     #[test]
     fn memory_that_varies_differs_only_by_much() {
         let varying = |cost: BackendCost| BackendCost { is_varying: true, ..cost };
@@ -257,10 +261,10 @@ mod tests {
             varying(cost("jemalloc", 30.0, 10.0, 12.0)),
             varying(cost("jemalloc:dirty_decay_ms=1000", 29.0, 10.0, 12.0)),
         ];
-        let text = sentences(&costs, None, "resident at the end").concat();
+        let text = words(&costs, None);
         assert!(text.contains("no setting of this grid is better"), "{text}");
         let costs = [costs[0].clone(), varying(cost("jemalloc:dirty_decay_ms=0", 3.0, 10.0, 12.0))];
-        let text = sentences(&costs, None, "resident at the end").concat();
+        let text = words(&costs, None);
         assert!(text.contains("resident at the end ≈30"), "{text}");
     }
 
@@ -268,7 +272,7 @@ mod tests {
     #[test]
     fn what_was_measured_stands_beside_the_library_to_load() {
         let costs = [cost("pymalloc", 30.0, 10.0, 10.1), cost("mimalloc", 10.0, 10.0, 10.1)];
-        let text = sentences(&costs, None, "resident at the end").concat();
+        let text = words(&costs, None);
         assert!(text.contains("LD_PRELOAD=libmimalloc.so.2"), "{text}");
         assert!(text.contains("measured:      9.9, compiled into heaplay"), "{text}");
         let own = cost("preload:/opt/libmimalloc.so", 10.0, 10.0, 10.1);
@@ -284,15 +288,11 @@ mod tests {
             cost("malloc", 40.0 * mib, 20.0, 20.2),
             cost("malloc:MALLOC_TRIM_THRESHOLD_=64K", 21.0 * mib, 20.0, 20.2),
         ];
-        let words = |own: &str| {
-            let text = sentences(&costs, Some(own), "resident at the end").concat();
-            text.replace('\u{a0}', " ")
-        };
-        let text = words("pymalloc");
+        let text = words(&costs, Some("pymalloc"));
         assert!(text.contains("only for a program on malloc. From pymalloc, which this"), "{text}");
         assert!(text.contains("resident at the end 25 MiB → 21 MiB, time +100"), "{text}");
         assert!(!text.contains("ENV "), "{text}");
-        let text = words("malloc");
+        let text = words(&costs, Some("malloc"));
         assert!(text.contains("ENV PYTHONMALLOC=malloc MALLOC_TRIM_THRESHOLD_=65536"), "{text}");
         assert!(!text.contains("only for"), "{text}");
         assert!(
@@ -310,7 +310,7 @@ mod tests {
             cost("malloc:MALLOC_TRIM_THRESHOLD_=0", 2.7 * mib, 20.0, 20.2),
             cost("malloc:MALLOC_TOP_PAD_=64M", 70.0 * mib, 8.0, 8.1),
         ];
-        let text = sentences(&costs, None, "resident at the end").concat().replace('\u{a0}', " ");
+        let text = words(&costs, None);
         assert!(
             text.starts_with("malloc: no setting of this grid is better in time and"),
             "{text}"
@@ -347,7 +347,7 @@ mod tests {
             cost("bump", 100.0 * mib, 50.0, 60.0),
             cost("malloc:MALLOC_TRIM_THRESHOLD_=64K", 27.0 * mib, 14.5, 18.0),
         ];
-        let text = sentences(&costs, None, "resident at the end").concat().replace('\u{a0}', " ");
+        let text = words(&costs, None);
         let start = "malloc: set MALLOC_TRIM_THRESHOLD_=64K: resident at the end 60 MiB → 27 MiB, \
                      time not separable (";
         assert!(text.starts_with(start), "{text}");
@@ -359,7 +359,7 @@ mod tests {
             cost("malloc", 60.0 * mib, 15.0, 17.0),
             cost("jemalloc", 20.0 * mib, 9.0, 10.0),
         ];
-        let text = sentences(&costs, None, "resident at the end").concat().replace('\u{a0}', " ");
+        let text = words(&costs, None);
         let start = "instead of CPython's own pymalloc, jemalloc: resident at the end 30 MiB";
         assert!(text.starts_with(start), "{text}");
     }
