@@ -189,8 +189,8 @@ pub fn explained_warnings(
     let (unsampled, peak) = (bytes("unsampled_peak_bytes"), bytes("process_peak_bytes"));
     if unsampled >= SMALL_BYTES && unsampled as f64 > (1.0 - ENOUGH_SHARE) * peak as f64 {
         warnings.push(format!(
-            "for a moment the process held {} more than in any sample of its memory; the peak is \
-             without it",
+            "for a moment the process held {} more than in any sample of its memory; what the \
+             recording explains at the peak is without it",
             plain_bytes(unsampled)
         ));
     }

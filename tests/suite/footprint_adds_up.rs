@@ -436,6 +436,36 @@ fn a_pause_of_the_program_is_one_for_the_allocator() {
     );
 }
 
+/// The peak of resident memory is not that of the live bytes: a block of 8 MiB that lives for one call
+/// comes after half of 30,000 blocks of 1,000 bytes, two of the four on each page, have ended.
+#[test]
+fn a_peak_between_two_samples_is_seen() {
+    const SMALL_BLOCKS: u64 = 30_000;
+    const LARGE_BYTES: u64 = 8 << 20;
+    let mut text = "event,op,size,lifetime\n".to_owned();
+    for block in 0..SMALL_BLOCKS {
+        let lifetime = SMALL_BLOCKS - block / 2;
+        let lifetime = if block % 2 == 0 { lifetime.to_string() } else { String::new() };
+        text += &format!("{block},malloc,1000,{lifetime}\n");
+    }
+    let large = SMALL_BLOCKS + SMALL_BLOCKS / 2;
+    text += &format!("{large},malloc,{LARGE_BYTES},1\n");
+    for pair in 0..20_000 {
+        text += &format!("{},malloc,64,1\n", large + 2 + 2 * pair);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("short.csv");
+    fs::write(&trace, text).unwrap();
+    let run = footprint(&trace, "malloc", &folder.path().join("run"));
+    let [peak, at_live_peak] = [Metric::ResidentPeakBytes, Metric::ResidentAtLivePeakBytes]
+        .map(|metric| one(&run, "short", "malloc", metric));
+    // A chunk of glibc for 1,000 bytes has 1,008.
+    let small_bytes = (SMALL_BLOCKS * 1008) as f64;
+    assert!((at_live_peak / small_bytes - 1.0).abs() < 0.01, "{at_live_peak} for {small_bytes}");
+    let all_bytes = small_bytes + LARGE_BYTES as f64;
+    assert!((peak / all_bytes - 1.0).abs() < 0.01, "{peak} for {all_bytes}");
+}
+
 /// Memory on huge pages is the kernel's figure: an allocator that requests them has some, and none
 /// where they are left out.
 #[test]

@@ -11,6 +11,8 @@ use super::page::{PAGE_BYTES, PAGE_SHIFT, PIECE_BYTES, PIECE_SHIFT};
 pub(super) struct PagesInUse {
     tables: HashMap<usize, GibTable>,
     in_use: u64,
+    /// How often a page came into use.
+    came_into_use: u64,
     /// Pages that were resident before the first call and that no block of the program has used.
     resident_before: HashSet<usize>,
     /// Pages that were resident before the first call and that a block has used since. They count
@@ -55,6 +57,11 @@ impl PagesInUse {
         self.in_use * PAGE_BYTES as u64
     }
 
+    /// Bytes of the pages that came into use so far, each as often as it did.
+    pub(super) fn came_into_use_bytes(&self) -> u64 {
+        self.came_into_use * PAGE_BYTES as u64
+    }
+
     /// Whether a live block has a byte on the page of that number.
     pub(super) fn is_in_use(&self, page: usize) -> bool {
         self.tables
@@ -86,6 +93,7 @@ impl PagesInUse {
                 if add {
                     if *count == 0 {
                         self.in_use += 1;
+                        self.came_into_use += 1;
                         if self.resident_before.remove(&at) {
                             self.adopted.insert(at);
                         }
@@ -173,7 +181,10 @@ mod tests {
         pages.add(0x1000, 0); // an empty block still has an address
         assert_eq!(pages.in_use, 2);
         pages.remove(0x1FF8, 16);
-        assert_eq!(pages.in_use, 1);
+        assert_eq!((pages.in_use, pages.came_into_use), (1, 2));
+        pages.add(0x1FF8, 16); // the first of its pages is in use
+        assert_eq!((pages.in_use, pages.came_into_use_bytes()), (2, 3 << PAGE_SHIFT));
+        pages.remove(0x1FF8, 16);
         pages.add((1 << 30) - 1, (1 << 30) + 2); // over the edge of two tables
         assert_eq!(pages.in_use, 1 + (1 << 18) + 2);
         pages.remove((1 << 30) - 1, (1 << 30) + 2);

@@ -19,10 +19,9 @@ const SMALL_BYTES: f64 = 2.0 * 1_048_576.0;
 pub struct RecordedProcess {
     /// Allocation clock and resident bytes, in order.
     pub curve: Vec<(f64, f64)>,
-    /// The largest resident memory, bytes.
+    /// The largest resident memory, bytes: the kernel's high-water mark where the recording has it, which
+    /// may lie between two points of the curve.
     pub peak_bytes: f64,
-    /// Resident memory at the end, bytes.
-    pub end_bytes: f64,
     /// The replay on the allocator that the program ran on; `None` where that was not replayed.
     pub own: Option<OwnReplay>,
 }
@@ -54,14 +53,21 @@ pub fn recorded_process(
             (clock_at(samples, point.event).unwrap_or(last), point.heap_bytes as f64)
         })
         .collect();
-    let peak_bytes = curve.iter().map(|(_, bytes)| *bytes).reduce(f64::max)?;
+    let peak_bytes = peak_bytes(trace, &curve)?;
     let end_bytes = curve.last()?.1;
     let own = own_backend(trace, backends).and_then(|backend| {
         let (peak, end) = (backend.memory.peak_bytes?, backend.memory.end_bytes?);
         let name = backend.name().to_owned();
         Some(OwnReplay { name, peaks: [peak, peak_bytes], ends: [end, end_bytes] })
     });
-    Some(RecordedProcess { curve, peak_bytes, end_bytes, own })
+    Some(RecordedProcess { curve, peak_bytes, own })
+}
+
+/// The highest point of a curve, and what the kernel's high-water mark is above it.
+fn peak_bytes(trace: &TraceEntry, curve: &[(f64, f64)]) -> Option<f64> {
+    let sampled_bytes = curve.iter().map(|(_, bytes)| *bytes).reduce(f64::max)?;
+    let unsampled = trace.facts.get("unsampled_peak_bytes").and_then(|bytes| bytes.parse().ok());
+    Some(sampled_bytes + unsampled.unwrap_or(0.0))
 }
 
 /// The backend that stands for the allocator that the program ran on; `None` where that is not known, or
@@ -132,6 +138,16 @@ mod tests {
 
     fn own(peaks: [f64; 2], ends: [f64; 2]) -> OwnReplay {
         OwnReplay { name: "malloc".into(), peaks, ends }
+    }
+
+    #[test]
+    fn the_peak_is_the_kernel_s_high_water_mark() {
+        let mut trace = TraceEntry::default();
+        let curve = [(0.0, 10.0), (1.0, 40.0), (2.0, 20.0)];
+        assert_eq!(peak_bytes(&trace, &curve), Some(40.0));
+        trace.facts.insert("unsampled_peak_bytes".into(), "5".into());
+        assert_eq!(peak_bytes(&trace, &curve), Some(45.0));
+        assert_eq!(peak_bytes(&trace, &[]), None);
     }
 
     #[test]
