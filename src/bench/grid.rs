@@ -62,11 +62,13 @@ fn expand(text: &str) -> Result<Vec<String>, GridError> {
     let refused = |expected| Err(GridError::Braces { text: text.to_owned(), expected });
     let Some((head, rest)) = text.split_once('{') else {
         return match text.contains('}') {
-            true => refused("`}` without `{`"),
+            true => refused("expected `{` before `}`, as in {0,1000}"),
             false => Ok(vec![text.to_owned()]),
         };
     };
-    let Some((values, tail)) = rest.split_once('}') else { return refused("`{` without `}`") };
+    let Some((values, tail)) = rest.split_once('}') else {
+        return refused("expected `}` after `{`, as in {0,1000}");
+    };
     if head.contains('}') || values.contains('{') || values.split(',').any(str::is_empty) {
         return refused("expected values in braces, such as {0,1000}");
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::output_file;
 use super::terminal::note;
 use crate::export::{
     ExportError, ExportedProfile, bmf, chrome_trace, firefox, pprof, profile_of_run,
@@ -71,7 +72,7 @@ impl ExportArgs {
         let bytes = if self.input.is_dir() { self.of_run()? } else { self.of_trace()? };
         match &self.out {
             Some(path) => {
-                std::fs::write(path, &bytes).with_context(|| path.display().to_string())?;
+                std::fs::write(path, &bytes).with_context(|| output_file::expected("-o", path))?;
                 note(format!("{}: {} bytes", path.display(), bytes.len()));
             }
             None => {

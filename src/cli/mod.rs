@@ -30,6 +30,7 @@ mod measure_args;
 mod merge;
 mod near_path;
 mod numbers;
+mod output_file;
 mod plan;
 mod preload;
 mod python_file;

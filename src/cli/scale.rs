@@ -1,7 +1,7 @@
 //! The verb `scale`: the threads of a trace at once, on more and more threads, or copies of a trace
 //! at once. It shows contention and scaling.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,13 +15,14 @@ use super::children::ChildArgs;
 use super::exit::Exit;
 use super::load::{find_traces, load_traces};
 use super::numbers::whole;
+use super::output_file;
 use super::terminal::{note, print};
 use super::{interrupt, specs};
 use crate::bench::{self, FreeFigures, FreePass, FreeThread, Settings, Workload};
 use crate::replay::Lanes;
 use crate::report::{self, ScalingFigures, ScalingLine, ScalingPoint, ScalingStep, Spread};
 use crate::results::{BackendEntry, Metric};
-use crate::units;
+use crate::{stats, units};
 
 /// Replay a trace with its threads at once, on all processors: throughput and latency by the number
 /// of threads, waits for blocks of other threads, context switches, resident memory as a range
@@ -114,6 +115,8 @@ impl ScaleArgs {
         }
         let mut has_failed = false;
         let mut drawn = Vec::new();
+        // A backend that several threads may not call fails on each line for the same reason.
+        let mut reasons: HashSet<String> = HashSet::new();
         for workload in workloads.iter() {
             let mut scaling = Scaling::of(workload);
             let all_lanes = self.lanes(workload)?;
@@ -136,7 +139,11 @@ impl ScaleArgs {
                         }
                         Err(reason) => {
                             has_failed = true;
-                            note(format!("{}: {backend}: {reason}", workload.name()));
+                            let reason = format!("{}: {backend}: {reason}", workload.name());
+                            if !reasons.contains(&reason) {
+                                note(&reason);
+                                reasons.insert(reason);
+                            }
                         }
                     }
                 }
@@ -379,7 +386,11 @@ impl Scaling {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{}\n{}\n", self.title, self.table);
+        let mut text = format!(
+            "{}\n{}\ncalls a second are those of all threads together, in wall time: the median and the \
+             range of the repetitions\n",
+            self.title, self.table
+        );
         for line in &self.mostly_waiting {
             text += &format!("{line}\n");
         }
@@ -408,8 +419,8 @@ fn sorted(repetitions: &[FreeFigures], figure: impl Fn(&FreeFigures) -> f64) -> 
     figures
 }
 
-fn median(sorted: &[f64]) -> f64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+fn median(figures: &[f64]) -> f64 {
+    stats::median(figures).unwrap_or(0.0)
 }
 
 /// The CSV with a row for each thread of each repetition.
@@ -443,7 +454,7 @@ const COLUMNS: [&str; 21] = [
 
 impl ThreadTable {
     fn create(path: &Path) -> anyhow::Result<ThreadTable> {
-        let file = File::create(path).with_context(|| path.display().to_string())?;
+        let file = File::create(path).with_context(|| output_file::expected("-o", path))?;
         let mut writer = csv::Writer::from_writer(file);
         let memory = [Metric::ResidentPeakBytes, Metric::ResidentEndBytes].map(Metric::name);
         writer.write_record(COLUMNS.iter().chain(&memory))?;

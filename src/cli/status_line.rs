@@ -22,11 +22,17 @@ pub struct StatusLine {
 impl StatusLine {
     /// Draws `bar`, which draws to standard error, and only to a terminal.
     pub fn new(bar: ProgressBar, template: &str) -> StatusLine {
+        let line = StatusLine { bar, last_line: Mutex::new(Instant::now()) };
+        line.set_template(template);
+        line.bar.enable_steady_tick(Duration::from_millis(250));
+        line
+    }
+
+    /// Shows the line by another template from now on.
+    pub fn set_template(&self, template: &str) {
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            self.bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_millis(250));
-        StatusLine { bar, last_line: Mutex::new(Instant::now()) }
     }
 
     /// Prints a line where no terminal shows the bar and the last line is old.

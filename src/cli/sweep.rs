@@ -74,6 +74,7 @@ enum MemoryArg {
     /// The most that was resident
     Peak,
     /// Resident, averaged over the bytes requested
+    #[value(aliases = ["averaged", "average"])]
     Mean,
 }
 

@@ -125,6 +125,8 @@ pub fn run_rounds(
         progress(round, began.elapsed());
         let is_over = match plan.rounds {
             Some(rounds) => round >= rounds,
+            // The figures of a program that fails are not worth the budget.
+            None if first.failure().is_some() => round >= LEAST_ROUNDS,
             None => is_decided(&all, round) || is_spent(plan.budget, began, round),
         };
         // Without the first there is nothing to compare with.

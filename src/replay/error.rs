@@ -43,8 +43,8 @@ pub enum ReplayError {
     },
     /// Free order with a backend that one thread at a time may call.
     #[error(
-        "free order calls from several threads at once, and one thread at a time may call this \
-         backend; leave it out, or replay in recorded order with `heaplay run`"
+        "one thread at a time may call this backend, and free order is for threads, or copies, that call \
+         at once; leave it out, or replay in recorded order with `heaplay run`"
     )]
     OneThreadAtATime,
     /// The next part of the program did not arrive, or it was not sound.

@@ -10,7 +10,7 @@ pub type TextTable = (Vec<String>, Vec<Vec<String>>);
 /// What the columns mean.
 pub const THREADS_NOTE: &str = "Recorded order makes one call at a time, each on its thread, so no \
      time has contention for locks. In free order the threads run at once, so memory is a range over \
-     repetitions. Left by ended threads at the end: their blocks and the free space charged to these, \
+     repetitions. Left by ended threads: their blocks and the free space charged to these, \
      and free pages that they used last. Arenas: as the allocator reports them.";
 
 /// What the replay's time lacks of a program whose threads call an allocator at once; `None` for one

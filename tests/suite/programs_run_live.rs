@@ -255,6 +255,19 @@ fn a_backend_that_the_program_did_not_have_is_no_figure() {
     }
 }
 
+/// The name of an allocator that heaplay has built in, too, is an installed library in a program: the two
+/// can be of different versions.
+#[test]
+fn the_installed_library_of_a_built_in_allocator_is_named() {
+    if libraries::installed("libjemalloc.so.2").is_none() {
+        return;
+    }
+    let place = Place::new();
+    let text = expect(0, place.live().args(["-r", "1", "-b", "malloc,jemalloc", "--", "true"]));
+    assert!(text.contains("jemalloc is the installed /"), "{text}");
+    assert!(!text.contains("malloc is the installed libc"), "{text}");
+}
+
 /// An executable that is not position-independent and takes the address of `malloc` has an entry of its
 /// own under that name. Debian's Pythons are such. The library behind it is what served the program.
 #[test]
@@ -321,6 +334,12 @@ fn another_output_or_another_end_is_reported() {
     let last =
         "all figures are those of a program that fails (exit status: 3): see why, and measure";
     assert!(text.contains(last) && text.find("in life, ") < text.find(last), "{text}");
+    // A program that fails is not worth the budget.
+    let app = place.python("raise SystemExit(3)");
+    let mut command = place.live();
+    command.args(["-b", "pymalloc,malloc", "--"]).arg(&python).arg(app);
+    let text = expect(4, &mut command);
+    assert!(text.contains("3 rounds; resident") && text.contains("-r N for more"), "{text}");
     let text = live("print('the same')");
     assert!(!text.contains("warning"), "{text}");
     assert!(!text.contains("another"), "{text}");
@@ -592,7 +611,7 @@ fn bad_input_is_refused_before_anything_runs() {
     refused(2, &["-b", "mallloc", "--", "true"], "mallloc");
     refused(2, &["--trace", "none.trace", "--", "true"], "none.trace");
     refused(2, &["-o", "none/rows.csv", "--", "true"], "none/rows.csv");
-    refused(2, &["-o", ".", "--", "true"], "-o .: expected a file for the CSV");
+    refused(2, &["-o", ".", "--", "true"], "-o .: expected a file in a folder that is there");
     refused(2, &["--budget", "0", "--", "true"], "--budget");
     refused(2, &["--timeout", "1", "--", "sleep", "600"], "--until-mark NAME measure a program");
     refused(2, &["--for", "x", "--", "true"], "expected seconds");

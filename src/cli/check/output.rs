@@ -11,6 +11,7 @@ use super::table;
 use crate::bench::{fingerprint, load};
 use crate::check::{self, Conclusion, Finding, Frame, Policy, Verdict};
 use crate::cli::exit::Exit;
+use crate::cli::output_file;
 use crate::cli::terminal::{note, print};
 use crate::environment::GITHUB_ACTIONS;
 use crate::report;
@@ -96,19 +97,19 @@ impl OutputArgs {
     }
 
     fn write_files(&self, frame: &Frame, findings: &[Finding]) -> anyhow::Result<()> {
-        let write = |path: &Path, text: &str| {
-            fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+        let write = |option: &str, path: &Path, text: &str| {
+            fs::write(path, text).with_context(|| output_file::expected(option, path))
         };
         if let Some(path) = &self.json {
-            write(path, &check::json(frame, findings))?;
+            write("--json", path, &check::json(frame, findings))?;
         }
         if let Some(path) = &self.junit {
-            write(path, &check::junit(frame, findings))?;
+            write("--junit", path, &check::junit(frame, findings))?;
         }
         if let Some(path) = &self.markdown {
             // A step summary may contain text of other steps.
             let before = fs::read_to_string(path).unwrap_or_default();
-            write(path, &(before + &check::markdown(frame, findings)))?;
+            write("--markdown", path, &(before + &check::markdown(frame, findings)))?;
         }
         if let Some(folder) = &self.pictures {
             for file in report::render_effects(&effects(findings), folder)? {

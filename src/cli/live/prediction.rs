@@ -313,8 +313,8 @@ impl Predictions {
             text += &format!(
                 "predicted time is that of the start, the calls and the garbage collector. Calls are \
                  replayed with nothing between them (warm caches), and with other code between them \
-                 (cold caches). The more this program does between its calls, the nearer it is to the \
-                 second: {}\n",
+                 (cold caches). The more the program does between its calls, the nearer the sum is to \
+                 the second: here {} of the way from the first to it\n",
                 units::percent(coldness.share())
             );
         }

@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::instructions::{self, InstructionCounts};
 use super::prediction::Predictions;
+use crate::cli::output_file;
 use crate::live::LiveRuns;
 use crate::results::Metric;
 use crate::stats;
@@ -43,9 +44,7 @@ impl Rows {
     /// # Errors
     /// When it cannot be written.
     pub fn create(path: &Path) -> anyhow::Result<Rows> {
-        let file = File::create(path).with_context(|| {
-            format!("-o {}: expected a file for the CSV, in a folder that is there", path.display())
-        })?;
+        let file = File::create(path).with_context(|| output_file::expected("-o", path))?;
         let mut writer = csv::Writer::from_writer(file);
         writer.write_record(columns())?;
         Ok(Rows(writer))

@@ -8,6 +8,7 @@ use super::tables::{
 };
 use crate::live::{LiveRuns, Observation, ProgramFailure};
 use crate::report::list;
+use crate::spec::{BackendSpec, preloaded_library};
 use crate::stats::{Decision, TimeComparison};
 use crate::{stats, units};
 
@@ -25,6 +26,7 @@ const FAR_SHARE: f64 = 0.1;
 pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: bool) -> String {
     let mut text = differences(all);
     text += children_note(all);
+    text += &libraries_note(all);
     if let Some(predictions) = predictions {
         text += &predictions.notes();
         text += far_note(all, predictions);
@@ -32,7 +34,8 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
     if let Some(failure) = failure(all) {
         return text
             + &format!(
-                "all figures are those of a program that fails ({}): see why, and measure again\n",
+                "all figures are those of a program that fails ({}): see why, and measure again (-r N for \
+                 more rounds of it)\n",
                 failure.status
             );
     }
@@ -258,6 +261,25 @@ fn children_note(all: &[LiveRuns]) -> &'static str {
     }
     "warning: most of the processor time is that of processes that the program started. Memory is \
      that of its first process only; put the program that matters after --\n"
+}
+
+/// Which installed library a program had for a backend that heaplay has built in, too: the two can be of
+/// different versions. Empty where there is none.
+fn libraries_note(all: &[LiveRuns]) -> String {
+    let note = |runs: &LiveRuns| {
+        let spec: BackendSpec = runs.candidate.name.parse().ok()?;
+        let layer = spec.layers().find(|layer| matches!(preloaded_library(layer), Ok(Some(_))))?;
+        let file = runs.runs.first()?.allocator.as_ref()?.file.display().to_string();
+        (!layer.is_library()).then(|| {
+            let name = layer.name();
+            format!(
+                "{name} is the installed {file} here, in the program and in its replay; `heaplay run` has \
+                 the {name} that is built in, whose version `heaplay backends` shows. -b so:{file} replays \
+                 this one\n"
+            )
+        })
+    };
+    all.iter().filter_map(note).collect()
 }
 
 /// What the runs of a backend printed otherwise, and how they ended otherwise, than the first run.

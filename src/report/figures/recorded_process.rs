@@ -3,7 +3,7 @@
 //! The recorder read the process's resident memory. A replay on the allocator that the program ran on
 //! must give the same curve. So each recording proves its own replay, or disproves it.
 
-use crate::results::TraceEntry;
+use crate::results::{EndKind, TraceEntry};
 use crate::units::{bytes, percent};
 
 use super::backend::BackendFigures;
@@ -66,7 +66,13 @@ pub fn recorded_process(
 /// The highest point of a curve, and what the kernel's high-water mark is above it.
 fn peak_bytes(trace: &TraceEntry, curve: &[(f64, f64)]) -> Option<f64> {
     let sampled_bytes = curve.iter().map(|(_, bytes)| *bytes).reduce(f64::max)?;
-    let unsampled = trace.facts.get("unsampled_peak_bytes").and_then(|bytes| bytes.parse().ok());
+    // An earlier end was chosen, and the mark may be of a later moment.
+    let is_whole = matches!(
+        trace.end.as_ref().map(|end| &end.kind),
+        None | Some(EndKind::Finalisation | EndKind::Exit)
+    );
+    let unsampled = trace.facts.get("unsampled_peak_bytes").filter(|_| is_whole);
+    let unsampled = unsampled.and_then(|bytes| bytes.parse().ok());
     Some(sampled_bytes + unsampled.unwrap_or(0.0))
 }
 
@@ -84,8 +90,8 @@ fn more_or_less(share: f64) -> &'static str {
 }
 
 impl OwnReplay {
-    /// How near the replay comes to the process, in a sentence.
-    pub fn sentence(&self) -> String {
+    /// How near the replay comes to the process, in a sentence. `end_name` is the moment of the ends.
+    pub fn sentence(&self, end_name: &str) -> String {
         let part = |[replay, process]: [f64; 2], place: &str| {
             let share = (replay - process) / process.max(1.0);
             let sign = if share < 0.0 { "−" } else { "+" };
@@ -102,7 +108,7 @@ impl OwnReplay {
             "Replay of its own allocator ({}): {}, {}.",
             self.name,
             part(self.peaks, "at the peak"),
-            part(self.ends, "at the end")
+            part(self.ends, end_name)
         )
     }
 
@@ -135,6 +141,7 @@ impl OwnReplay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::EndPoint;
 
     fn own(peaks: [f64; 2], ends: [f64; 2]) -> OwnReplay {
         OwnReplay { name: "malloc".into(), peaks, ends }
@@ -148,6 +155,8 @@ mod tests {
         trace.facts.insert("unsampled_peak_bytes".into(), "5".into());
         assert_eq!(peak_bytes(&trace, &curve), Some(45.0));
         assert_eq!(peak_bytes(&trace, &[]), None);
+        trace.end = Some(EndPoint { event: 3, kind: EndKind::Peak });
+        assert_eq!(peak_bytes(&trace, &curve), Some(40.0));
     }
 
     #[test]
@@ -155,15 +164,15 @@ mod tests {
         let mib = 1_048_576.0;
         let near = own([98.0 * mib, 100.0 * mib], [10.5 * mib, 10.0 * mib]);
         assert_eq!(
-            near.sentence().replace('\u{a0}', " "),
+            near.sentence("at the end").replace('\u{a0}', " "),
             "Replay of its own allocator (malloc): −2.0 % at the peak (98 MiB of 100 MiB), +5.0 % at \
              the end (512 KiB more than 10 MiB)."
         );
         let level = own([98.0 * mib, 98.1 * mib], [10.0 * mib; 2]);
         assert_eq!(
-            level.sentence().replace('\u{a0}', " "),
+            level.sentence("on the plateau").replace('\u{a0}', " "),
             "Replay of its own allocator (malloc): −0.10 % at the peak (102 KiB less than 98 MiB), +0 % \
-             at the end (10 MiB)."
+             on the plateau (10 MiB)."
         );
         let mut trace = TraceEntry::default();
         assert_eq!(near.warning(&trace), None);
