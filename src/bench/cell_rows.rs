@@ -3,9 +3,13 @@
 use super::operations::scope_of;
 use super::page_rows;
 use crate::backends::{Backend, PoolFigure, Varies};
-use crate::program::{Action, Outline};
-use crate::replay::{self, Footprint, LatencyResult, ThreadCounts, TimeResult, TraversalResult};
-use crate::results::{CellKey, Chunk, Latency, Manifest, Metric, Run, Sample, Scope, Variation};
+use crate::program::{Action, AllocationSites, Outline};
+use crate::replay::{
+    Footprint, HeapSample, LatencyResult, ThreadCounts, TimeResult, TraversalResult,
+};
+use crate::results::{
+    CellKey, Chunk, Latency, LineContents, Manifest, Metric, Run, Sample, Scope, Variation,
+};
 
 /// Collects the rows of one cell.
 pub(super) struct CellRows<'a> {
@@ -139,7 +143,13 @@ impl<'a> CellRows<'a> {
     }
 
     /// The rows of a footprint pass.
-    pub fn footprint(&mut self, outline: &Outline, found: &Footprint, backend: &dyn Backend) {
+    pub fn footprint(
+        &mut self,
+        outline: &Outline,
+        sites: &AllocationSites,
+        found: &Footprint,
+        backend: &dyn Backend,
+    ) {
         let profile = &outline.profile;
         self.calls(found.calls);
         self.count(Metric::RequestedBytes, profile.total_requested_bytes());
@@ -174,6 +184,7 @@ impl<'a> CellRows<'a> {
                 usable_bytes: sample.usable_bytes,
                 pages_in_use_bytes: sample.pages_in_use_bytes,
                 resident_bytes: sample.resident_bytes,
+                lines: largest_lines(sites, sample),
             });
         }
         if let Some(varies) = backend.varies() {
@@ -186,7 +197,7 @@ impl<'a> CellRows<'a> {
     }
 
     fn memory(&mut self, found: &Footprint, resident_mean: f64) {
-        let largest = |figure: fn(&replay::HeapSample) -> u64| {
+        let largest = |figure: fn(&HeapSample) -> u64| {
             found.samples.all.iter().map(figure).max().unwrap_or(0)
         };
         self.count(Metric::UsableAtLivePeakBytes, found.samples.at_live_peak.usable_bytes);
@@ -225,6 +236,15 @@ impl<'a> CellRows<'a> {
             self.count(names[1], found.views.end.pages_in_use_bytes[at + 1]);
         }
     }
+}
+
+/// The lines that hold most at a sample, as a cell of `samples.csv`.
+fn largest_lines(sites: &AllocationSites, sample: &HeapSample) -> String {
+    let live = sample.largest_sites.iter().filter(|site| site.live_blocks > 0);
+    let lines: Vec<LineContents> = live
+        .map(|of| LineContents(sites.name(of.site).to_owned(), of.live_blocks, of.live_bytes))
+        .collect();
+    LineContents::encode(&lines)
 }
 
 /// The metric of what a pool allocator counts about itself.

@@ -152,7 +152,7 @@ fn row_contents(
             pages_in_use_bytes: found.pages_in_use_bytes,
             live_blocks: found.sites.values().map(|site| site.live_blocks).sum(),
             live_bytes: found.sites.values().map(|site| site.live_bytes).sum(),
-            lines: HeapRowContents::encode(&lines),
+            lines: LineContents::encode(&lines),
         })
     });
     rows.collect()

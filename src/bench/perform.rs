@@ -336,7 +336,7 @@ fn measure(
         }
         PassResult::Footprint(found) => {
             rows.threads(&outline, found.threads);
-            rows.footprint(&outline, &found, backend.as_ref());
+            rows.footprint(&outline, &sites, &found, backend.as_ref());
             if backend.backs_memory() {
                 page_rows::add(&mut rows.run, &task.cell, &sites, &found);
                 page_rows::add_map(&mut rows.run, &task.cell, &sites, &found);

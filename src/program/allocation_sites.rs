@@ -138,7 +138,7 @@ impl AllocationSites {
     }
 
     /// Number of named sites.
-    pub(super) fn number(&self) -> usize {
+    pub fn number(&self) -> usize {
         self.names.len()
     }
 

@@ -49,9 +49,9 @@ pub use error::ReplayError;
 pub use footprint::{
     ClassRounding, EMPTY, EndOfLife, EndedBlocks, FULLNESS_BINS, Footprint, GRAINS, HeapContents,
     HeapMap, HeapSample, HeapSamples, Level, LiveBlock, MapRow, NOWHERE, PaceMethod, PageView,
-    PageViews, PassCost, PieceContents, ProgramPace, RequestSizes, SiteContents, SiteRetention,
-    SiteUnits, ThreadAccount, ThreadColumn, ThreadHistory, ThreadRemains, WARM_UP_CALLS, footprint,
-    page_view, thread_history,
+    PageViews, PassCost, PieceContents, ProgramPace, RequestSizes, SampleSite, SiteContents,
+    SiteRetention, SiteUnits, ThreadAccount, ThreadColumn, ThreadHistory, ThreadRemains,
+    WARM_UP_CALLS, footprint, page_view, thread_history,
 };
 pub use histogram::empty_histogram;
 pub use iterations::{

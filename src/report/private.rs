@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::results::{HeapRowContents, LineContents, OTHER_SITES, Run};
+use crate::results::{LineContents, OTHER_SITES, Run};
 
 /// Facts of a trace that stay: they name no file, no folder and no command.
 const FACTS: [&str; 8] = [
@@ -33,13 +33,15 @@ pub fn without_private(mut run: Run) -> Run {
         row.site = lines.label(&row.site);
     }
     for row in &mut run.heap_contents {
-        let relabel = |line: LineContents| LineContents(lines.label(&line.0), line.1, line.2);
-        let numbered: Vec<LineContents> = row.decoded_lines().into_iter().map(relabel).collect();
-        row.lines = HeapRowContents::encode(&numbered);
+        row.lines = lines.relabel(&row.lines);
+    }
+    for row in &mut run.samples {
+        row.lines = lines.relabel(&row.lines);
     }
     for trace in &mut run.manifest.traces {
         trace.path.clear();
         trace.library_lines.clear();
+        trace.free_lists.clear();
         trace.facts.retain(|fact, _| FACTS.contains(&fact.as_str()));
         trace.threads.clear();
     }
@@ -58,5 +60,12 @@ impl LineNumbers {
         let next = self.0.len() + 1;
         let number = self.0.entry(site.to_owned()).or_insert(next);
         format!("line {number}")
+    }
+
+    /// A cell of lines with labels in place of their names.
+    fn relabel(&mut self, cell: &str) -> String {
+        let label = |line: LineContents| LineContents(self.label(&line.0), line.1, line.2);
+        let lines: Vec<LineContents> = LineContents::decode(cell).into_iter().map(label).collect();
+        LineContents::encode(&lines)
     }
 }

@@ -14,7 +14,8 @@ use crate::units::{bytes, count};
 pub const UNITS_NOTE: &str = "An arena or a span is returned when no block lives in it; glibc's heap \
      shrinks only from its top. Holds: what the line's live blocks hold. A change returns: by how much \
      resident memory fell in a replay in which the line's blocks were elsewhere; ≈ where no replay was \
-     made: predicted, if only these blocks were elsewhere. All lines are in unit_retention.csv";
+     made: what only these blocks retain (`heaplay whatif` replays the change, which can return many times \
+     as much). All lines are in unit_retention.csv";
 
 /// Rows of a backend, at most.
 const ROWS_MAX: usize = 5;

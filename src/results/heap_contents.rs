@@ -26,27 +26,29 @@ pub struct HeapRowContents {
     pub live_blocks: u64,
     /// Requested bytes live in it.
     pub live_bytes: u64,
-    /// The lines with most live bytes in it, as JSON: `[["file:line",blocks,bytes],…]`. At most
+    /// The lines with most live bytes in it, as [`LineContents::encode`] has them. At most
     /// [`HeapRowContents::LINES_MAX`]; empty where the trace has no lines.
     pub lines: String,
 }
 
-/// The blocks of one line in a row of the heap map.
+/// The live blocks of one line, in a row of the heap map or in a whole sample.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineContents(
     /// `file:line`; empty for blocks without a site.
     pub String,
-    /// Live blocks that begin in the row.
+    /// Live blocks that begin there.
     pub u64,
-    /// Requested bytes live in the row.
+    /// Requested bytes live there.
     pub u64,
 );
 
 impl HeapRowContents {
     /// Lines of a row, at most.
     pub const LINES_MAX: usize = 5;
+}
 
-    /// Writes lines as [`HeapRowContents::lines`].
+impl LineContents {
+    /// Lines as a cell of a table has them, in JSON: `[["file:line",blocks,bytes],…]`; empty for none.
     pub fn encode(lines: &[LineContents]) -> String {
         if lines.is_empty() {
             return String::new();
@@ -54,9 +56,9 @@ impl HeapRowContents {
         serde_json::to_string(lines).unwrap_or_default()
     }
 
-    /// The lines; none where they cannot be read.
-    pub fn decoded_lines(&self) -> Vec<LineContents> {
-        serde_json::from_str(&self.lines).unwrap_or_default()
+    /// The lines of such a cell; none where they cannot be read.
+    pub fn decode(cell: &str) -> Vec<LineContents> {
+        serde_json::from_str(cell).unwrap_or_default()
     }
 }
 
@@ -70,23 +72,10 @@ mod tests {
             LineContents("a \"quoted\", name.py:1".into(), 3, 400),
             LineContents(String::new(), 1, 16),
         ];
-        let mut row = HeapRowContents {
-            trace: String::new(),
-            backend: String::new(),
-            repetition: 0,
-            moment: Moment::End,
-            row: 0,
-            resident_bytes: 0,
-            pages_in_use_bytes: 0,
-            live_blocks: 0,
-            live_bytes: 0,
-            lines: HeapRowContents::encode(&lines),
-        };
-        assert_eq!(row.decoded_lines(), lines);
+        assert_eq!(LineContents::decode(&LineContents::encode(&lines)), lines);
         for unreadable in ["", "[[", "[[1,2,3]]"] {
-            row.lines = unreadable.into();
-            assert!(row.decoded_lines().is_empty());
+            assert!(LineContents::decode(unreadable).is_empty());
         }
-        assert_eq!(HeapRowContents::encode(&[]), "");
+        assert_eq!(LineContents::encode(&[]), "");
     }
 }

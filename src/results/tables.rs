@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(doc)]
+use super::heap_contents::LineContents;
 use super::key::{CellKey, Operation, Pass, Scope};
 use super::metric::Metric;
 
@@ -61,6 +63,10 @@ pub struct Sample {
     pub pages_in_use_bytes: u64,
     /// R: resident private memory less the baseline.
     pub resident_bytes: u64,
+    /// The lines with most live bytes, as [`LineContents::encode`] has them; empty where the trace has no
+    /// lines, and in an older record.
+    #[serde(default)]
+    pub lines: String,
 }
 
 /// A row of `chunks.csv`: how long a segment of calls took in a time pass.

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use heaplay::results::{Exactness, Metric, Moment, Run, Sample, Scope, WhatIf};
+use heaplay::results::{
+    Exactness, LineContents, Metric, Moment, OTHER_SITES, Run, Sample, Scope, WhatIf,
+};
 
 use crate::support::libraries::has_backend;
 use crate::support::process::{errors, expect, finish, heaplay, printed, repository};
@@ -298,6 +300,19 @@ fn bytes_are_attributed_to_lines_at_every_mark() {
         let fragmented = sample.pages_in_use_bytes - sample.usable_bytes;
         assert_eq!(at(Moment::Mark(2)), (sample.live_bytes, fragmented), "{backend}");
         assert!(sample.live_bytes > 0 && fragmented > 0);
+        // The lines of a sample are the largest of those at the mark, which are counted block by block.
+        let mut at_mark: Vec<(&str, u64, u64)> = run
+            .attributions
+            .iter()
+            .filter(|row| row.backend == backend && row.moment == Moment::Mark(2))
+            .filter(|row| row.site != OTHER_SITES)
+            .map(|row| (row.site.as_str(), row.live_blocks, row.live_bytes))
+            .collect();
+        at_mark.sort_by_key(|row| std::cmp::Reverse(row.2));
+        let lines = LineContents::decode(&sample.lines);
+        let lines: Vec<(&str, u64, u64)> =
+            lines.iter().map(|line| (line.0.as_str(), line.1, line.2)).collect();
+        assert_eq!(lines, at_mark[..3], "{backend}");
     }
     assert!(run.attributions.iter().all(|attribution| attribution.backend != "null"));
 }

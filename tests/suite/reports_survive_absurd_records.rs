@@ -84,6 +84,7 @@ fn sample() -> impl Strategy<Value = Sample> {
             usable_bytes: usable,
             pages_in_use_bytes: pinned,
             resident_bytes: resident,
+            lines: String::new(),
         },
     )
 }

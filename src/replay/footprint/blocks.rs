@@ -10,6 +10,7 @@ use super::page::{PAGE_BYTES, kernel_page_bytes, touch};
 use super::page_retention::{LiveBlock, PageView, page_view};
 use super::pages::PagesInUse;
 use super::resident_pages::resident_pages;
+use super::site_sums::SiteSums;
 use super::sizes::{RequestSizes, SizeObserver};
 use super::trim_prediction::predicted_bytes;
 use super::unit_retention::{SiteUnits, unit_retention};
@@ -43,6 +44,7 @@ pub(super) struct BlockAccounts<'a> {
     accounts: Vec<BlockAccount>,
     pages: PagesInUse,
     sizes: SizeObserver,
+    site_sums: SiteSums,
     event: u64,
     clock_bytes: u64,
     live_bytes: u64,
@@ -67,6 +69,7 @@ impl<'a> BlockAccounts<'a> {
             accounts: vec![BlockAccount::default(); outline.slots],
             pages: PagesInUse::new(resident_pages()),
             sizes: SizeObserver::new(backs_memory),
+            site_sums: SiteSums::new(sites.number()),
             event: 0,
             clock_bytes: 0,
             live_bytes: 0,
@@ -126,6 +129,7 @@ impl<'a> BlockAccounts<'a> {
             self.pages.add(address, size);
         }
         self.accounts[done.slot] = account;
+        self.site_sums.add(account.site, account.size);
         self.live_bytes += account.size;
         self.untouched_bytes += account.untouched;
         self.usable_bytes += account.usable;
@@ -135,6 +139,7 @@ impl<'a> BlockAccounts<'a> {
     /// The block in a slot ends. Returns its touched bytes.
     fn end(&mut self, slot: usize, block: *mut c_void) -> u64 {
         let account = std::mem::take(&mut self.accounts[slot]);
+        self.site_sums.remove(account.site, account.size);
         if self.backs_memory {
             self.pages.remove(block as usize, account.size as usize);
         }
@@ -170,6 +175,7 @@ impl<'a> BlockAccounts<'a> {
             pages_in_use_bytes: self.pages.bytes(),
             resident_bytes: 0,
             huge_page_bytes: 0,
+            largest_sites: self.site_sums.largest(),
         }
     }
 

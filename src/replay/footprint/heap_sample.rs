@@ -1,5 +1,7 @@
 //! One sample of the heap.
 
+use super::site_sums::{LARGEST_SITES, SampleSite};
+
 /// The heap at one moment, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeapSample {
@@ -19,4 +21,6 @@ pub struct HeapSample {
     pub resident_bytes: u64,
     /// Of R, what lies on huge pages. Read at the live peak and at the end only.
     pub huge_page_bytes: u64,
+    /// The sites with most live bytes, the largest first; all zero for a trace without sites.
+    pub largest_sites: [SampleSite; LARGEST_SITES],
 }

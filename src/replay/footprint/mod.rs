@@ -38,6 +38,7 @@ mod resident_pages;
 mod resident_reader;
 mod rounding;
 mod samples;
+mod site_sums;
 mod sizes;
 mod thread_history;
 mod trim_prediction;
@@ -54,6 +55,7 @@ pub use page_retention::{FULLNESS_BINS, GRAINS, LiveBlock, PageView, SiteRetenti
 pub use pass::{Footprint, PassCost, WARM_UP_CALLS, footprint};
 pub use rounding::ClassRounding;
 pub use samples::HeapSamples;
+pub use site_sums::SampleSite;
 pub use sizes::RequestSizes;
 pub use thread_history::{
     EndedBlocks, ThreadAccount, ThreadColumn, ThreadHistory, ThreadRemains, thread_history,

@@ -88,6 +88,7 @@ mod tests {
                 usable_bytes: usable,
                 pages_in_use_bytes: in_use,
                 resident_bytes: resident,
+                lines: String::new(),
             })
             .collect();
         run.measurements = metrics

@@ -59,6 +59,7 @@ mod tests {
             usable_bytes: 0,
             pages_in_use_bytes: 0,
             resident_bytes: 0,
+            lines: String::new(),
         };
         let samples = [sample(100, 1000), sample(200, 5000)];
         let samples: Vec<&Sample> = samples.iter().collect();

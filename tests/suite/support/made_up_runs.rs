@@ -311,6 +311,10 @@ fn footprint(
             usable_bytes: if name == "null" { live as u64 } else { usable as u64 },
             pages_in_use_bytes: if name == "null" { 0 } else { pinned as u64 },
             resident_bytes: resident as u64,
+            lines: LineContents::encode(&[
+                LineContents(LINES[k % 12].0.into(), k as u64, live as u64 / 2),
+                LineContents(String::new(), 1, 16),
+            ]),
         });
     }
     if let Some(last) = samples.last() {
@@ -548,7 +552,7 @@ fn heap_contents(run: &mut Run, trace: &str, name: &str) {
                 pages_in_use_bytes: u64::from(1 + row % 64) << 12,
                 live_blocks: blocks,
                 live_bytes: blocks * 40 + 16,
-                lines: HeapRowContents::encode(&lines),
+                lines: LineContents::encode(&lines),
             });
         }
     }

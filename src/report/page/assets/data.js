@@ -106,6 +106,7 @@ function decodeHeap(heap) {
   return {
     backend: heap.backend,
     memory: heap.memory,
+    lines: heap.lines,
     events: sums(heap.events),
     clock: sums(heap.clock_bytes),
     boundaries: [raw.live, usable, inUse, above(inUse, raw.resident)],

@@ -405,41 +405,28 @@ function explanation(heaps) {
     el("h4", {}, "The highest point of the segment"),
     el("p", { id: "highest-sentence" }, sentence),
     el("div", { class: "scroll" }, table),
-    linesNear(top),
+    linesAt(top),
   ];
 }
 
-/** A moment in a sentence. */
-function momentName(moment) {
-  return moment.moment.startsWith("mark-") ? `the mark “${moment.name}”` : `the ${moment.name}`;
-}
-
-/** The lines with most memory at the recorded moment that is nearest to a sample. */
-function linesNear({ heap, at }) {
+/** The lines that hold most at a sample: those of the nearest sample that has its lines. */
+function linesAt({ heap, at }) {
   const trace = currentTrace();
-  const event = heap.events[at];
-  const distance = (moment) => Math.abs(moment.event - event);
-  const near = trace.lines.reduce(
-    (best, moment) => (best && distance(best) <= distance(moment) ? best : moment),
+  const eventOf = ([sample]) => heap.events[sample];
+  const distance = (one) => Math.abs(eventOf(one) - heap.events[at]);
+  const near = heap.lines.reduce(
+    (best, one) => (best && distance(best) <= distance(one) ? best : one),
     null,
   );
+  // A trace without lines, and an older record.
   if (!near) return null;
-  const free = (row) => row.free_space_bytes[heap.backend] || 0;
-  const lines = near.rows
-    .filter((row) => row.free_space_bytes[heap.backend] != null)
-    .sort((a, b) => b.live_bytes + free(b) - a.live_bytes - free(a))
-    .slice(0, 3);
-  if (!lines.length) return null;
+  const [, lines] = near;
   const text = lines.map(
-    (row) =>
-      `${shortLine(trace.sites[row.site])} holds ${bytes(row.live_bytes)} in ` +
-      `${countOf(row.live_blocks, "block")}, with ${bytes(free(row))} free space on their pages`,
+    ([site, blocks, size]) =>
+      `${shortLine(trace.sites[site])} (${bytes(size)} in ${countOf(blocks, "block")})`,
   );
   const away = distance(near) / Math.max(trace.calls, 1);
-  const when = away < 0.0005 ? "at that moment" : `${percent(away)} of the trace away`;
-  return el(
-    "p",
-    { id: "highest-lines" },
-    `Lines are recorded at ${momentName(near)}, ${when}: ${text.join("; ")}.`,
-  );
+  const when =
+    away < 0.0005 ? "Then" : `At call ${count(eventOf(near))}, ${percent(away)} of the trace away,`;
+  return el("p", { id: "highest-lines" }, `${when} the lines that hold most are ${listed(text)}.`);
 }

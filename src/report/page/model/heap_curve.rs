@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::site_table::{NumberedLine, SiteTable};
 use crate::report::figures::MemoryFigures;
 use crate::results::Sample;
 
@@ -11,6 +12,8 @@ const SAMPLES_MAX: usize = 2000;
 const SAMPLES_LEAST: usize = 400;
 /// Samples of all curves of a page, roughly.
 const PAGE_SAMPLES: usize = 120_000;
+/// Samples of all curves of a page that have their lines, roughly.
+const LINED_SAMPLES: usize = 12_000;
 /// Larger numbers are not exact in a script.
 const EXACT_MAX: u64 = 1 << 53;
 
@@ -27,6 +30,8 @@ pub struct HeapCurve {
     usable_bytes: Vec<i64>,
     pages_in_use_bytes: Vec<i64>,
     resident_bytes: Vec<i64>,
+    /// The lines with most live bytes at some of the samples, by the number of the sample.
+    lines: Vec<(usize, Vec<NumberedLine>)>,
     /// At the end, after a trim, and after everything is freed.
     memory: MemoryFigures,
 }
@@ -38,6 +43,7 @@ impl HeapCurve {
         samples: &[&Sample],
         memory: MemoryFigures,
         curves: usize,
+        sites: &mut SiteTable,
     ) -> HeapCurve {
         let most = (PAGE_SAMPLES / curves).clamp(SAMPLES_LEAST, SAMPLES_MAX);
         let shown = thinned(samples, most);
@@ -50,9 +56,28 @@ impl HeapCurve {
             usable_bytes: column(|sample| sample.usable_bytes),
             pages_in_use_bytes: column(|sample| sample.pages_in_use_bytes),
             resident_bytes: column(|sample| sample.resident_bytes),
+            lines: with_lines(&shown, LINED_SAMPLES / curves.max(1), sites),
             memory,
         }
     }
+}
+
+/// The lines of at most about `most` samples. Of each group of adjacent ones that has most resident bytes:
+/// the highest point of a segment is mostly such a one.
+fn with_lines(
+    samples: &[&Sample],
+    most: usize,
+    sites: &mut SiteTable,
+) -> Vec<(usize, Vec<NumberedLine>)> {
+    let group = samples.len().div_ceil(most.max(1)).max(1);
+    let starts = (0..samples.len()).step_by(group);
+    let highest = starts.filter_map(|from| {
+        let places = from..(from + group).min(samples.len());
+        // Of equal ones the first.
+        places.rev().max_by_key(|at| samples[*at].resident_bytes)
+    });
+    let lined = highest.map(|at| (at, sites.numbered(&samples[at].lines)));
+    lined.filter(|(_, lines)| !lines.is_empty()).collect()
 }
 
 fn differences(values: impl Iterator<Item = u64>) -> Vec<i64> {
@@ -93,6 +118,7 @@ fn thinned<'a>(samples: &[&'a Sample], most: usize) -> Vec<&'a Sample> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::LineContents;
 
     fn sample(at: u64, resident_bytes: u64) -> Sample {
         Sample {
@@ -105,6 +131,7 @@ mod tests {
             usable_bytes: resident_bytes / 2,
             pages_in_use_bytes: resident_bytes,
             resident_bytes,
+            lines: String::new(),
         }
     }
 
@@ -112,10 +139,33 @@ mod tests {
     fn few_samples_stay_as_they_are() {
         let samples = [sample(3, 4096), sample(7, 12_288), sample(9, 8192)];
         let samples: Vec<&Sample> = samples.iter().collect();
-        let curve = HeapCurve::of(1, &samples, MemoryFigures::default(), 1);
+        let mut sites = SiteTable::default();
+        let mut of = |samples: &[&Sample]| {
+            HeapCurve::of(1, samples, MemoryFigures::default(), 1, &mut sites)
+        };
+        let curve = of(&samples);
         assert_eq!(curve.events, [3, 4, 2]);
         assert_eq!(curve.resident_bytes, [4096, 8192, -4096]);
-        assert_eq!(HeapCurve::of(0, &[], MemoryFigures::default(), 1).events, [0; 0]);
+        assert_eq!(of(&[]).events, [0; 0]);
+    }
+
+    /// On a page with many curves few samples of each have their lines: the highest of each part.
+    #[test]
+    fn the_highest_samples_have_their_lines() {
+        let mut samples: Vec<Sample> = (0..100).map(|at| sample(at, 1000 + at % 10)).collect();
+        let line = |name: &str| LineContents::encode(&[LineContents(name.into(), 2, 64)]);
+        samples.iter_mut().for_each(|sample| sample.lines = line("app.py:1"));
+        samples[37].resident_bytes = 9000;
+        samples[37].lines = line("app.py:8");
+        let samples: Vec<&Sample> = samples.iter().collect();
+        let mut sites = SiteTable::default();
+        let found = with_lines(&samples, 4, &mut sites);
+        let places: Vec<usize> = found.iter().map(|(at, _)| *at).collect();
+        assert_eq!(places, [9, 37, 59, 79]);
+        assert_eq!(found[1].1, [(sites.number("app.py:8"), 2, 64)]);
+        assert_eq!(with_lines(&samples, 1000, &mut sites).len(), 100);
+        assert_eq!(with_lines(&samples, 0, &mut sites).len(), 1);
+        assert!(with_lines(&[&sample(1, 1)], 4, &mut sites).is_empty());
     }
 
     #[test]

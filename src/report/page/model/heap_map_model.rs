@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::site_table::SiteTable;
+use super::site_table::{NumberedLine, SiteTable};
 use crate::report::figures::{BackendFigures, TraceReport};
 use crate::results::{HeapRow, HeapRowContents, Moment};
 
@@ -41,8 +41,8 @@ struct RowModel {
     pages_in_use_bytes: u64,
     live_blocks: u64,
     live_bytes: u64,
-    /// The numbers of its lines, their blocks and their bytes, the largest first.
-    lines: Vec<(usize, u64, u64)>,
+    /// Its lines, the largest first.
+    lines: Vec<NumberedLine>,
 }
 
 /// The maps of a trace, one for each allocator that has one.
@@ -83,11 +83,7 @@ fn contents(
         pages_in_use_bytes: row.pages_in_use_bytes,
         live_blocks: row.live_blocks,
         live_bytes: row.live_bytes,
-        lines: row
-            .decoded_lines()
-            .into_iter()
-            .map(|line| (sites.number(&line.0), line.1, line.2))
-            .collect(),
+        lines: sites.numbered(&row.lines),
     };
     let rows = backend.rows.heap_contents.iter();
     let own = rows.filter(|row| row.repetition == repetition && row.moment == moment);

@@ -2,6 +2,11 @@
 
 use std::collections::HashMap;
 
+use crate::results::LineContents;
+
+/// The number of a line, its live blocks, and their bytes.
+pub type NumberedLine = (usize, u64, u64);
+
 /// Numbers lines in the order in which they are first named.
 #[derive(Debug, Default)]
 pub struct SiteTable {
@@ -18,6 +23,12 @@ impl SiteTable {
         self.numbers.insert(site.to_owned(), self.names.len());
         self.names.push(site.to_owned());
         self.names.len() - 1
+    }
+
+    /// The lines of a cell of a table by number.
+    pub fn numbered(&mut self, cell: &str) -> Vec<NumberedLine> {
+        let lines = LineContents::decode(cell).into_iter();
+        lines.map(|line| (self.number(&line.0), line.1, line.2)).collect()
     }
 
     /// All lines, by number.

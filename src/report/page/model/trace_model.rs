@@ -49,7 +49,8 @@ impl TraceModel {
             process: process(trace_report),
             heaps: heaps
                 .map(|(number, backend)| {
-                    HeapCurve::of(number, &backend.samples, backend.memory, pairs)
+                    let (samples, memory) = (&backend.samples, backend.memory);
+                    HeapCurve::of(number, samples, memory, pairs, &mut sites)
                 })
                 .collect(),
             percentiles: percentiles(trace_report),
