@@ -322,9 +322,13 @@ impl Collection<'_> {
                 name_of(self.output, log.pid, &mut taken)
             };
             let survey = log.convert(&output).with_context(|| {
+                let lost = match log.lost_events {
+                    0 => String::new(),
+                    lost => format!(" without the last {} calls", with_commas(lost)),
+                };
                 format!(
-                    "the program has run, its raw log is still there: `heaplay record --recover {} -o OUT` \
-                     tries again",
+                    "the program has run, its raw log is still there{lost}: `heaplay record --recover {} \
+                     -o OUT` tries again",
                     path.display()
                 )
             })?;

@@ -21,16 +21,40 @@ use crate::units::{bytes, count, nanoseconds, percent};
 pub fn answers(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     let answers = [
         ("Which allocator?", which_allocator(trace_report)),
-        ("When is memory highest?", when(trace_report)),
-        ("What would a trim return?", trim(trace_report)),
-        ("Which line retains pages?", line(trace_report, drawn)),
-        ("Is it sure?", sure(trace_report)),
+        ("When is memory highest?", Answer::of(when(trace_report))),
+        ("What would a trim return?", Answer::of(trim(trace_report))),
+        ("Which line retains pages?", Answer::of(line(trace_report, drawn))),
+        ("Is it sure?", Answer::of(sure(trace_report))),
     ];
     let mut text = String::from("<dl class=\"answers\">\n");
-    for (question, answer) in answers.into_iter().filter(|(_, answer)| !answer.is_empty()) {
-        text += &format!("<div><dt>{question}</dt><dd>{}</dd></div>\n", with_code(&answer));
+    for (question, answer) in answers.into_iter().filter(|(_, answer)| !answer.text.is_empty()) {
+        text += &format!("<div><dt>{question}</dt><dd>{}</dd></div>\n", answer.html());
     }
     text + "</dl>\n"
+}
+
+/// An answer.
+struct Answer {
+    /// What a reader wants to know.
+    text: String,
+    /// What it is made of, which opens on request; it may be empty.
+    figures: String,
+}
+
+impl Answer {
+    /// Without further figures.
+    fn of(text: String) -> Answer {
+        Answer { text, figures: String::new() }
+    }
+
+    fn html(&self) -> String {
+        let text = with_code(&self.text);
+        if self.figures.is_empty() {
+            return text;
+        }
+        let figures = with_code(&self.figures);
+        format!("{text} <details><summary>The figures behind it</summary>{figures}</details>")
+    }
 }
 
 /// An answer as HTML: what stands between backticks is code.
@@ -46,18 +70,22 @@ fn with_code(answer: &str) -> String {
     }
 }
 
-fn which_allocator(trace_report: &TraceReport) -> String {
+fn which_allocator(trace_report: &TraceReport) -> Answer {
     let verdict = scorecard(std::slice::from_ref(trace_report))
         .map_or(String::new(), |chart| chart.caption().title.clone());
-    let choice = choice(trace_report);
-    // The program itself is the proof of a choice.
-    let live = choice.is_some().then(|| {
-        "`heaplay live` runs the program itself under each: try it before a change.".to_owned()
-    });
-    let sentences = [choice, Some(verdict)].into_iter().flatten().chain(trace_report.passed_on());
-    let sentences = sentences.chain(time_of_calls(trace_report));
-    let sentences = sentences.chain(collector_time(trace_report)).chain(live);
-    sentences.collect::<Vec<String>>().join(" ")
+    let figures = trace_report.passed_on().into_iter().chain(time_of_calls(trace_report));
+    let figures = figures.chain(collector_time(trace_report));
+    let joined = |figures: Vec<String>| figures.join(" ");
+    match choice(trace_report) {
+        // The program itself is the proof of a choice.
+        Some(choice) => Answer {
+            text: format!(
+                "{choice} `heaplay live` runs the program itself under each: try it before a change."
+            ),
+            figures: joined([verdict].into_iter().chain(figures).collect()),
+        },
+        None => Answer { text: verdict, figures: joined(figures.collect()) },
+    }
 }
 
 /// How long all calls take, without their share of the program's time: a recording takes longer than the
