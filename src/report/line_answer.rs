@@ -19,8 +19,16 @@ const OTHERS_MAX: usize = 2;
 /// What a line says of its blocks, and what not.
 const HOLDERS_NOTE: &str = "A line is where blocks were allocated: look for what still holds them.";
 
-/// The sentences. `otherwise` stands where no line is worth a change under any allocator.
-pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> Vec<String> {
+/// The answer, in sentences.
+pub struct LineAnswer {
+    /// Which lines, and what their change returns.
+    pub lines: Vec<String>,
+    /// What these figures do not say; empty where no line is worth a change.
+    pub notes: Vec<String>,
+}
+
+/// The answer. `otherwise` stands where no line is worth a change under any allocator.
+pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineAnswer {
     let mut sentences: Vec<String> = little_left(trace_report).into_iter().collect();
     let at_end = trace_report.end_name();
     let own = trace_report.own_backend();
@@ -74,12 +82,9 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> Vec<S
     }
     sentences.extend(own_line_notes(trace_report, &named, Moment::End));
     sentences.extend(named.iter().filter_map(|line| free_list_note(trace_report, line)));
-    if has_change {
-        sentences.push(HOLDERS_NOTE.into());
-        sentences.extend(reused_note(trace_report).map(str::to_owned));
-        sentences.extend(collection_note(trace_report).map(str::to_owned));
-    }
-    sentences
+    let notes = [Some(HOLDERS_NOTE), reused_note(trace_report), collection_note(trace_report)];
+    let notes = notes.into_iter().flatten().filter(|_| has_change).map(str::to_owned);
+    LineAnswer { lines: sentences, notes: notes.collect() }
 }
 
 /// The changes of lines under a backend: the program's own lines first, and those whose blocks are of the

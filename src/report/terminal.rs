@@ -60,7 +60,8 @@ pub fn summary(run: &Run) -> String {
             text += &format!("{}.\n", pages_written(trace_report.trace));
         }
         text += &left_by_trim(trace_report);
-        for sentence in line_answer(trace_report, None) {
+        let answer = line_answer(trace_report, None);
+        for sentence in answer.lines.iter().chain(&answer.notes) {
             text += &format!("{sentence}\n");
         }
         text += &on_huge_pages(trace_report);

@@ -8,7 +8,7 @@ use crate::report::choice::choice;
 use crate::report::collector_time::collector_time;
 use crate::report::figures::{BackendFigures, ResidentFigure, TraceReport};
 use crate::report::files::picture_name;
-use crate::report::line_answer::line_answer;
+use crate::report::line_answer::{LineAnswer, line_answer};
 use crate::report::own_line::own_line_note;
 use crate::report::text::{all_or_ends, capitalised, list, short_line, some};
 use crate::report::thread_table::contention_note;
@@ -23,8 +23,8 @@ pub fn answers(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
         ("Which allocator?", which_allocator(trace_report)),
         ("When is memory highest?", Answer::of(when(trace_report))),
         ("What would a trim return?", Answer::of(trim(trace_report))),
-        ("Which line retains pages?", Answer::of(line(trace_report, drawn))),
-        ("Is it sure?", Answer::of(sure(trace_report))),
+        ("Which line retains pages?", line(trace_report, drawn)),
+        ("Is it sure?", sure(trace_report)),
     ];
     let mut text = String::from("<dl class=\"answers\">\n");
     for (question, answer) in answers.into_iter().filter(|(_, answer)| !answer.text.is_empty()) {
@@ -33,27 +33,30 @@ pub fn answers(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
     text + "</dl>\n"
 }
 
+/// The title of what an answer is made of.
+const FIGURES: &str = "The figures behind it";
+
 /// An answer.
 struct Answer {
     /// What a reader wants to know.
     text: String,
-    /// What it is made of, which opens on request; it may be empty.
-    figures: String,
+    /// What opens on request, with its title; it may be empty.
+    more: (&'static str, String),
 }
 
 impl Answer {
-    /// Without further figures.
+    /// With nothing more.
     fn of(text: String) -> Answer {
-        Answer { text, figures: String::new() }
+        Answer { text, more: ("", String::new()) }
     }
 
     fn html(&self) -> String {
         let text = with_code(&self.text);
-        if self.figures.is_empty() {
+        let (title, more) = &self.more;
+        if more.is_empty() {
             return text;
         }
-        let figures = with_code(&self.figures);
-        format!("{text} <details><summary>The figures behind it</summary>{figures}</details>")
+        format!("{text} <details><summary>{title}</summary>{}</details>", with_code(more))
     }
 }
 
@@ -75,16 +78,15 @@ fn which_allocator(trace_report: &TraceReport) -> Answer {
         .map_or(String::new(), |chart| chart.caption().title.clone());
     let figures = trace_report.passed_on().into_iter().chain(time_of_calls(trace_report));
     let figures = figures.chain(collector_time(trace_report));
-    let joined = |figures: Vec<String>| figures.join(" ");
     match choice(trace_report) {
         // The program itself is the proof of a choice.
         Some(choice) => Answer {
             text: format!(
                 "{choice} `heaplay live` runs the program itself under each: try it before a change."
             ),
-            figures: joined([verdict].into_iter().chain(figures).collect()),
+            more: (FIGURES, [verdict].into_iter().chain(figures).collect::<Vec<_>>().join(" ")),
         },
-        None => Answer { text: verdict, figures: joined(figures.collect()) },
+        None => Answer { text: verdict, more: (FIGURES, figures.collect::<Vec<_>>().join(" ")) },
     }
 }
 
@@ -225,15 +227,20 @@ fn trim(trace_report: &TraceReport) -> String {
     format!("{at_end} a trim returns: {}.{none}{calls}{range}", all_or_ends(figures, "; "))
 }
 
-fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> String {
+fn line(trace_report: &TraceReport, drawn: &[DrawnPicture]) -> Answer {
     let file = picture_name(&trace_report.trace.name, "page-retention");
     match drawn.iter().find(|picture| picture.file == file) {
-        None => "The trace has no lines. `heaplay record --sites` records them.".to_owned(),
-        Some(picture) => line_answer(trace_report, Some(&picture.title)).join(" "),
+        None => {
+            Answer::of("The trace has no lines. `heaplay record --sites` records them.".to_owned())
+        }
+        Some(picture) => {
+            let LineAnswer { lines, notes } = line_answer(trace_report, Some(&picture.title));
+            Answer { text: lines.join(" "), more: ("Before you change it", notes.join(" ")) }
+        }
     }
 }
 
-fn sure(trace_report: &TraceReport) -> String {
+fn sure(trace_report: &TraceReport) -> Answer {
     let mut sentences = Vec::new();
     if let Some(sentence) = separable(trace_report) {
         sentences.push(sentence);
@@ -256,9 +263,9 @@ fn sure(trace_report: &TraceReport) -> String {
         });
     }
     sentences.extend(contention_note(trace_report).map(str::to_owned));
-    sentences.extend(checked_by_replay(trace_report));
     sentences.extend(trace_report.own_replay());
-    sentences.join(" ")
+    let checked = checked_by_replay(trace_report).unwrap_or_default();
+    Answer { text: sentences.join(" "), more: (FIGURES, checked) }
 }
 
 /// Which allocators are faster or slower than the reference, and which are equal, with the repetitions that
