@@ -3,7 +3,7 @@
 //! A label such as `so:libjemalloc` names a library by its stem. [`with_installed_library`] replaces
 //! the stem by the path of the one installed library of that name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,32 +37,31 @@ pub fn linked() -> Vec<PathBuf> {
 /// of a file, such as `libjemalloc.so.2`, which the loader finds by itself.
 ///
 /// # Errors
-/// No installed library has that stem, or several have it.
+/// No installed library has that stem or that name, or several have the stem.
 pub fn with_installed_library(spec: &BackendSpec) -> Result<Option<BackendSpec>, BackendError> {
     let library = spec.layers().last().filter(|layer| layer.is_library());
     let Some((family, stem)) = library.and_then(|layer| Some((layer.name(), layer.path()?))) else {
         return Ok(None);
     };
-    if stem.contains('/') || stem.contains(".so") {
+    if stem.contains('/') {
         return Ok(None);
     }
     let installed = Installed::of(loaders_folders(), linked());
     if installed.files.contains_key(stem) {
         return Ok(None);
     }
-    let path = installed
-        .find(family, stem)
-        .map_err(|reason| BackendError::Unavailable { backend: spec.to_string(), reason })?;
+    let unavailable = |reason| BackendError::Unavailable { backend: spec.to_string(), reason };
+    if stem.contains(".so") {
+        installed.look_for(family, stem).map_err(unavailable)?;
+        return Ok(None);
+    }
+    let path = installed.find(family, stem).map_err(unavailable)?;
     Ok(Some(spec.with_library_path(&path.to_string_lossy())?))
 }
 
 /// A hint at the installed libraries of the same stem as a file's name; empty where there are none.
 pub fn same_stem_hint(family: &str, file: &str) -> String {
-    let installed = Installed::of(loaders_folders(), linked());
-    match installed.of_stem(stem_of(file)).as_slice() {
-        [] => here_hint(family, file),
-        paths => format!("; installed is {}", specs_of(family, paths)),
-    }
+    Installed::of(loaders_folders(), linked()).same_stem_hint(family, file)
 }
 
 /// A hint at a file of this name in the current folder, where the loader does not look.
@@ -120,6 +119,33 @@ impl Installed {
             files.entry(fs::canonicalize(path).unwrap_or_else(|_| path.clone())).or_insert(path);
         }
         files.into_values().collect()
+    }
+
+    /// Looks for a file of that name where the loader does, which may not have been listed yet.
+    ///
+    /// # Errors
+    /// There is none: what was looked for and where, and what to write.
+    fn look_for(&self, family: &str, file: &str) -> Result<(), String> {
+        let folders = self.files.values().filter_map(|path| path.parent());
+        let folders: BTreeSet<&Path> = folders.collect();
+        // Without a list nothing is known.
+        if self.files.is_empty() || folders.iter().any(|folder| folder.join(file).exists()) {
+            return Ok(());
+        }
+        Err(format!(
+            "no installed library is {file}: looked in {PLACES}{}{}; write its path, as in \
+             {family}:/usr/lib/{file}, or choose one of `heaplay backends`",
+            did_you_mean(file, self.files.keys().map(String::as_str)),
+            self.same_stem_hint(family, file)
+        ))
+    }
+
+    /// See [`same_stem_hint`].
+    fn same_stem_hint(&self, family: &str, file: &str) -> String {
+        match self.of_stem(stem_of(file)).as_slice() {
+            [] => here_hint(family, file),
+            paths => format!("; installed is {}", specs_of(family, paths)),
+        }
     }
 
     /// The one library of a stem.
@@ -196,20 +222,28 @@ mod tests {
             }
         }
         assert!(find("libtre").unwrap_err().contains("did you mean `libt"));
+        // A name of a file is looked for as the loader does.
+        let file = |name| installed.look_for("so", name);
+        assert_eq!((file("libtwo.so.1"), file("libtext.so")), (Ok(()), Ok(())));
+        assert!(file("libthre.so").unwrap_err().contains("did you mean `libthree.so`?"));
+        let other = file("libtwo.so.3").unwrap_err();
+        assert!(other.contains("; installed is so:/") && other.contains("libtwo.so.2"), "{other}");
+        assert_eq!(Installed::of(vec![], vec![]).look_for("so", "libx.so.1"), Ok(()));
         // The loader's list comes behind the folders.
         let listed = Installed::of(vec![], vec![second.path().join("libthree.so")]);
         assert!(listed.find("preload", "libthree").is_ok());
     }
 
     #[test]
-    fn only_a_stem_is_looked_up() {
-        for text in ["so:libnone.so.2", "so:/none/libnone", "malloc", "pymalloc+preload:libnone.so"]
-        {
+    fn names_without_a_path_are_looked_up() {
+        for text in ["so:libc.so.6", "so:/none/libnone", "malloc", "pymalloc+preload:libc.so.6"] {
             let spec: BackendSpec = text.parse().unwrap();
             assert_eq!(with_installed_library(&spec).unwrap(), None, "{text}");
         }
-        let spec: BackendSpec = "pymalloc+preload:libheaplay-none".parse().unwrap();
-        let message = with_installed_library(&spec).unwrap_err().to_string();
-        assert!(message.contains("preload:/usr/lib/libheaplay-none.so"), "{message}");
+        for text in ["pymalloc+preload:libheaplay-none", "pymalloc+preload:libheaplay-none.so"] {
+            let spec: BackendSpec = text.parse().unwrap();
+            let message = with_installed_library(&spec).unwrap_err().to_string();
+            assert!(message.contains("preload:/usr/lib/libheaplay-none.so"), "{message}");
+        }
     }
 }

@@ -24,7 +24,7 @@ pub enum EndChoice {
     Peak,
     /// At the end of the longest plateau of live bytes.
     Plateau,
-    /// At the program's first mark of that name.
+    /// At the program's first mark of that name, or at a later one (`burst#3`).
     Mark(String),
 }
 
@@ -55,7 +55,8 @@ pub struct EndArgs {
     /// The moment that counts as the end: `end` is where the program begins to end, before the
     /// interpreter finalises itself or the process exits, if the trace knows that, and else the last
     /// call; `plateau` is the end of the longest part in which live bytes stay within 10 %;
-    /// `last-call`, `peak` and `mark:NAME` are other moments
+    /// `last-call`, `peak` and `mark:NAME` are other moments. Of several marks of a name `mark:NAME` is
+    /// the first and `mark:NAME#2` the second
     #[arg(long, value_name = "MOMENT", default_value = "end")]
     pub at: EndChoice,
 }
@@ -97,16 +98,16 @@ impl EndChoice {
             }
             EndChoice::Mark(name) => {
                 let marks = header.marks();
-                let Some((event, _)) = marks.iter().find(|(_, known)| known == name) else {
+                let Some(event) = mark_event(name, &marks) else {
                     bail!("{}: {}", path.display(), no_mark(name, &marks));
                 };
-                if *event == 0 {
+                if event == 0 {
                     bail!(
                         "{}: the mark `{name}` is before the first call; choose a later one",
                         path.display()
                     );
                 }
-                Some(EndPoint { event: *event, kind: EndKind::Mark { name: name.clone() } })
+                Some(EndPoint { event, kind: EndKind::Mark { name: name.clone() } })
             }
         };
         Ok(found.filter(|end| end.event > 0 && end.event < calls))
@@ -114,14 +115,31 @@ impl EndChoice {
 }
 
 /// Why a mark is not there, and which are.
+/// The event of the first mark of a name; of `NAME#3`, that of the third one of that name.
+fn mark_event(name: &str, marks: &[(u64, String)]) -> Option<u64> {
+    let nth = |name: &str, at: usize| {
+        marks.iter().filter(|(_, known)| known == name).nth(at).map(|(event, _)| *event)
+    };
+    nth(name, 0).or_else(|| {
+        let (name, number) = name.rsplit_once('#')?;
+        nth(name, number.parse::<usize>().ok()?.checked_sub(1)?)
+    })
+}
+
 fn no_mark(name: &str, marks: &[(u64, String)]) -> String {
     const LISTED_MAX: usize = 8;
-    let mut known: Vec<&str> = Vec::new();
+    let mut counts: Vec<(&str, usize)> = Vec::new();
     for (_, other) in marks {
-        if !known.contains(&other.as_str()) && known.len() < LISTED_MAX {
-            known.push(other);
+        match counts.iter_mut().find(|(known, _)| known == other) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((other, 1)),
         }
     }
+    let known = counts.iter().take(LISTED_MAX).map(|(name, count)| match count {
+        1 => (*name).to_owned(),
+        _ => format!("{name} ({count} times: {name}#2 is the second)"),
+    });
+    let known: Vec<String> = known.collect();
     if known.is_empty() {
         return format!("no mark `{name}`: the trace has no marks; `heaplay.mark(NAME)` sets them");
     }
@@ -158,6 +176,7 @@ mod tests {
         assert_eq!(at("peak", &known), Some(60), "after the call that reaches the peak");
         assert_eq!(at("plateau", &known), Some(80), "at its end");
         assert_eq!(at("mark:loaded", &known), Some(40), "the first of that name");
+        assert_eq!(at("mark:loaded#2", &known), Some(70), "the second");
         let end = Some(EndMoment { event: 100, cause: EndCause::Exit });
         assert_eq!(
             at("end", &ProcessRecord { end, ..ProcessRecord::NONE }),
@@ -170,7 +189,9 @@ mod tests {
     fn a_mark_that_is_not_there_is_refused_with_those_that_are() {
         let nothing = ProcessRecord::NONE;
         let reason = |choice| point(choice, &nothing).unwrap_err().to_string();
-        assert_eq!(reason("mark:load"), "a.trace: no mark `load`; it has begin, loaded");
+        let known = "begin, loaded (2 times: loaded#2 is the second)";
+        assert_eq!(reason("mark:load"), format!("a.trace: no mark `load`; it has {known}"));
+        assert!(reason("mark:loaded#3").contains(known) && reason("mark:loaded#0").contains(known));
         assert!(reason("mark:begin").contains("before the first call"));
         const EXPECTED: &str = "expected end, last-call, peak, plateau or mark:NAME";
         const STEP: &str = "; `heaplay inspect TRACE` lists the marks";

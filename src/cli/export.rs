@@ -72,7 +72,7 @@ impl ExportArgs {
         let bytes = if self.input.is_dir() { self.of_run()? } else { self.of_trace()? };
         match &self.out {
             Some(path) => {
-                std::fs::write(path, &bytes).with_context(|| output_file::expected("-o", path))?;
+                output_file::written(std::fs::write(path, &bytes), "-o", path)?;
                 note(format!("{}: {} bytes", path.display(), bytes.len()));
             }
             None => {

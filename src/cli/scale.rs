@@ -454,7 +454,7 @@ const COLUMNS: [&str; 21] = [
 
 impl ThreadTable {
     fn create(path: &Path) -> anyhow::Result<ThreadTable> {
-        let file = File::create(path).with_context(|| output_file::expected("-o", path))?;
+        let file = output_file::written(File::create(path), "-o", path)?;
         let mut writer = csv::Writer::from_writer(file);
         let memory = [Metric::ResidentPeakBytes, Metric::ResidentEndBytes].map(Metric::name);
         writer.write_record(COLUMNS.iter().chain(&memory))?;

@@ -18,6 +18,7 @@ use super::specs;
 use super::terminal::print;
 use crate::bench::{self, ReplayedRange, Saving, Workload};
 use crate::program::{AllocationSites, Change};
+use crate::report::HOLDERS_NOTE;
 use crate::results::BackendEntry;
 use crate::spec::nearest;
 use crate::units::{CALLED_FROM, byte_unit, bytes, count, figure, short_line, without_functions};
@@ -99,6 +100,12 @@ impl WhatifArgs {
             false => line.to_owned(),
         };
         print(&report(&line, change, &savings, &backends, has_times))?;
+        if self.without_callees && savings.iter().all(has_no_block) {
+            print(
+                "Without --without-callees it is the code that the line called, too, whose blocks may \
+                 live.\n",
+            )?;
+        }
         let has_failed = savings.iter().any(|saving| saving.result.is_err());
         Ok(if has_failed { Exit::NoResult.into() } else { Exit::Fine.into() })
     }
@@ -190,6 +197,7 @@ fn report(
         };
     }
     text += &format!("Measured: {}.\n", measured(savings, backends));
+    text += &in_short(savings);
     for saving in savings {
         if let Err(reason) = &saving.result {
             text += &format!("failed: {}: {reason}\n", saving.backend);
@@ -201,6 +209,33 @@ fn report(
                  or `--duration SECONDS`, and try again.\n";
     }
     text
+}
+
+/// What the change is worth, in a sentence; empty where nothing was measured.
+fn in_short(savings: &[Saving]) -> String {
+    let less = |saved: f64| match saved {
+        0.0 => "as much".to_owned(),
+        saved if saved < 0.0 => format!("{} more", bytes(-saved)),
+        saved => format!("{} less", bytes(saved)),
+    };
+    let of = |saving: &Saving| {
+        let found = saving.result.as_ref().ok().filter(|found| found.blocks > 0)?;
+        let resident = less(found.resident?.saved.median);
+        let trimmed = found.trimmed_before.zip(found.trimmed_after);
+        let trimmed = trimmed.map(|(before, after)| less(before as f64 - after as f64));
+        let trimmed = trimmed.map_or(String::new(), |trimmed| format!(", {trimmed} after a trim"));
+        Some(format!("under {} {resident} is resident{trimmed}", saving.backend))
+    };
+    let parts: Vec<String> = savings.iter().filter_map(of).collect();
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!("With the change, {}. {HOLDERS_NOTE}\n", parts.join("; ")),
+    }
+}
+
+/// Whether no block of the line lives to the end.
+fn has_no_block(saving: &Saving) -> bool {
+    saving.result.as_ref().is_ok_and(|found| found.blocks == 0)
 }
 
 /// Whether the resident memory is that of several replays.
@@ -279,7 +314,9 @@ fn off(predicted: f64, saved: f64) -> String {
     if saved == 0.0 {
         return if predicted == 0.0 { "0 %".into() } else { "nothing saved".into() };
     }
-    format!("{:+.0} %", (predicted - saved) / saved.abs() * 100.0)
+    let percent = ((predicted - saved) / saved.abs() * 100.0).round();
+    // Without the sign of a zero.
+    format!("{:+.0} %", percent + 0.0).replace('-', "−")
 }
 
 #[cfg(test)]
@@ -303,8 +340,9 @@ mod tests {
     #[test]
     fn a_prediction_is_off_by_a_share_of_what_was_saved() {
         assert_eq!(off(115.0, 100.0), "+15 %");
-        assert_eq!(off(50.0, 100.0), "-50 %");
+        assert_eq!(off(50.0, 100.0), "−50 %");
         assert_eq!(off(50.0, -100.0), "+150 %");
+        assert_eq!(off(99.9, 100.0), "+0 %");
         assert_eq!(off(0.0, 0.0), "0 %");
         assert_eq!(off(1.0, 0.0), "nothing saved");
     }

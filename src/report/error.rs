@@ -3,11 +3,22 @@
 use std::io;
 use std::path::PathBuf;
 
+/// What helps where a file cannot be written.
+fn next_step(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the figures are not lost: free some space, or draw into another folder with `heaplay report RUN \
+             --out FOLDER`"
+        }
+        _ => "choose a folder that you may write to",
+    }
+}
+
 /// Why a report could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The operating system refused.
-    #[error("{}: {source}; choose a folder that you may write to", path.display())]
+    #[error("{}: {source}; {}", path.display(), next_step(source))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -26,6 +26,10 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
     let row: &Attribution =
         rows.copied().find(|row| row.moment == Moment::End && row.site == site)?;
     if let Some(entry) = trace_report.trace.free_lists.get(innermost(site)) {
+        // Of many blocks a few may be on a list, and that explains nothing.
+        if entry.blocks * 2 < row.live_blocks {
+            return None;
+        }
         let all = entry.blocks == row.live_blocks;
         let of = if all { String::new() } else { format!(" of the {}", count(row.live_blocks)) };
         return Some(format!(

@@ -17,7 +17,8 @@ const LINES_MAX: usize = 2;
 const OTHERS_MAX: usize = 2;
 
 /// What a line says of its blocks, and what not.
-const HOLDERS_NOTE: &str = "A line is where blocks were allocated: look for what still holds them.";
+pub const HOLDERS_NOTE: &str =
+    "A line is where blocks were allocated: look for what still holds them.";
 
 /// The answer, in sentences.
 pub struct LineAnswer {

@@ -46,6 +46,7 @@ pub use figures::{
     TraceReport, TraceShape, TraceThreads, backend_labels, compare_runs, short_row, signed_percent,
     size_class_label,
 };
+pub use line_answer::HOLDERS_NOTE;
 pub use palette::Colour;
 pub use picture::{Canvas, HEIGHT, Label, Picture, WIDTH, draw};
 pub use private::without_private;

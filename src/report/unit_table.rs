@@ -120,27 +120,67 @@ fn resident_bytes(backend: &BackendFigures, line: &str) -> Option<[f64; 2]> {
     Some([row.resident_before_bytes? as f64, row.resident_after_bytes? as f64])
 }
 
+/// A line in the table of a backend.
+struct LineUnits<'a> {
+    line: &'a str,
+    /// The units that its blocks retain; `None` for a line that only a replay knows.
+    units: Option<&'a UnitRetention>,
+    /// Resident memory before and after, in a replay of its change, in bytes.
+    resident_bytes: Option<[f64; 2]>,
+}
+
+impl<'a> LineUnits<'a> {
+    fn of(
+        backend: &BackendFigures<'a>,
+        line: &'a str,
+        units: Option<&'a UnitRetention>,
+    ) -> LineUnits<'a> {
+        LineUnits { line, units, resident_bytes: resident_bytes(backend, line) }
+    }
+
+    fn predicted_bytes(&self) -> u64 {
+        self.units.map_or(0, |units| units.returnable_bytes)
+    }
+
+    /// What a change returns by a replay, or else by the prediction, in bytes.
+    fn returned_bytes(&self) -> f64 {
+        self.resident_bytes.map_or(self.predicted_bytes() as f64, |[before, after]| before - after)
+    }
+
+    fn cells(&self, trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
+        let none = || "–".to_owned();
+        vec![
+            backend.name().to_owned(),
+            short_line(self.line),
+            self.units.map_or_else(none, |units| unit_name(units.unit).to_owned()),
+            self.units.map_or_else(none, |units| count(units.units)),
+            held(trace_report, self.line).map_or_else(none, |row| bytes(row.live_bytes as f64)),
+            returned_cell(self.predicted_bytes(), self.resident_bytes),
+        ]
+    }
+}
+
 /// The lines of each backend with most returnable memory; `None` where no backend has such units.
 pub fn unit_table(trace_report: &TraceReport) -> Option<TextTable> {
     let mut table = Vec::new();
     for backend in trace_report.allocators() {
-        let mut rows: Vec<&UnitRetention> =
+        let units: Vec<&UnitRetention> =
             retention(backend).iter().flat_map(RetentionAtEnd::rows).collect();
+        if units.is_empty() {
+            continue;
+        }
+        // A line whose change was replayed may have no unit by itself.
+        let others = backend.rows.what_ifs.iter().map(|row| (row.site.as_str(), None));
+        let others = others.filter(|(line, _)| units.iter().all(|row| row.site != *line));
+        let units = units.iter().map(|row| (row.site.as_str(), Some(*row)));
+        let mut rows: Vec<LineUnits> =
+            units.chain(others).map(|(line, units)| LineUnits::of(backend, line, units)).collect();
         rows.sort_by(|a, b| {
-            let figures = |row: &UnitRetention| (row.returnable_bytes, row.retained_bytes);
-            figures(b).cmp(&figures(a)).then_with(|| a.site.cmp(&b.site))
+            let retained = |row: &LineUnits| row.units.map_or(0, |units| units.retained_bytes);
+            let order = b.returned_bytes().total_cmp(&a.returned_bytes());
+            order.then(retained(b).cmp(&retained(a))).then_with(|| a.line.cmp(b.line))
         });
-        table.extend(rows.into_iter().take(ROWS_MAX).map(|row| {
-            vec![
-                backend.name().to_owned(),
-                short_line(&row.site),
-                unit_name(row.unit).to_owned(),
-                count(row.units),
-                held(trace_report, &row.site)
-                    .map_or("–".to_owned(), |row| bytes(row.live_bytes as f64)),
-                returned_cell(row.returnable_bytes, resident_bytes(backend, &row.site)),
-            ]
-        }));
+        table.extend(rows.iter().take(ROWS_MAX).map(|row| row.cells(trace_report, backend)));
     }
     let header = ["backend", "line", "returned by", "units", "holds", "a change returns"];
     let header = header.map(str::to_owned).into();

@@ -95,8 +95,11 @@ impl TraceEntry {
     }
 
     /// Whether a person can change what a line holds at the end: it is one of the program's own, or one of
-    /// a library that these call for it.
+    /// a library that these call for it. What an import holds is the code of the module.
     pub fn is_changeable(&self, line: &str) -> bool {
+        if line.starts_with(IMPORT_SYSTEM) {
+            return false;
+        }
         let Some(entry) = self.library_lines.get(line) else { return true };
         let own = |live: &LiveCallersEntry| live.callers > 0 && live.own_bytes > 0;
         // An older record only has who calls it most often.
@@ -106,6 +109,9 @@ impl TraceEntry {
             .map_or(entry.callers > 0, |live| own(live) && live.startup_blocks * 2 < live.blocks)
     }
 }
+
+/// The modules of CPython that import others.
+const IMPORT_SYSTEM: &str = "<frozen importlib";
 
 /// Whether a spec is a pymalloc of 3.10 or later, without settings.
 fn has_present_rules(spec: &str) -> bool {

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
-
 use super::table;
 use crate::bench::{fingerprint, load};
 use crate::check::{self, Conclusion, Finding, Frame, Policy, Verdict};
@@ -98,7 +96,7 @@ impl OutputArgs {
 
     fn write_files(&self, frame: &Frame, findings: &[Finding]) -> anyhow::Result<()> {
         let write = |option: &str, path: &Path, text: &str| {
-            fs::write(path, text).with_context(|| output_file::expected(option, path))
+            output_file::written(fs::write(path, text), option, path)
         };
         if let Some(path) = &self.json {
             write("--json", path, &check::json(frame, findings))?;

@@ -44,7 +44,7 @@ impl Rows {
     /// # Errors
     /// When it cannot be written.
     pub fn create(path: &Path) -> anyhow::Result<Rows> {
-        let file = File::create(path).with_context(|| output_file::expected("-o", path))?;
+        let file = output_file::written(File::create(path), "-o", path)?;
         let mut writer = csv::Writer::from_writer(file);
         writer.write_record(columns())?;
         Ok(Rows(writer))

@@ -78,7 +78,7 @@ fn failure(all: &[LiveRuns]) -> Option<ProgramFailure> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum TimePrediction {
     /// The difference is that predicted, within the error that is shown with it.
-    Right,
+    Right(PredictedShare),
     /// It is not, and the interval reaches within that error, or near it.
     Off(PredictedShare),
     /// Nothing is clear.
@@ -102,7 +102,7 @@ fn judge_time(found: &TimeComparison, predicted: PredictedShare) -> TimePredicti
         return TimePrediction::Contradicted(predicted);
     }
     match (found.change - share).abs() <= error {
-        true => TimePrediction::Right,
+        true => TimePrediction::Right(predicted),
         false => TimePrediction::Off(predicted),
     }
 }
@@ -169,6 +169,10 @@ fn sentence(
             format!("{before} → {after} {}{}", moment.place, right.unwrap_or_default())
         })
         .collect();
+    // Where the interpreter takes itself apart first, this is no figure of a service that runs on.
+    let has_exited = |run: &Observation| run.status.is_some_and(|status| status.code().is_some());
+    let exits = runs.runs.iter().all(|run| run.is_python() && has_exited(run));
+    let exit = if exits && !is_timed_out { " (the exit of its interpreter)" } else { "" };
     let time = match comparison(all, at) {
         _ if is_timed_out => String::new(),
         Some(found) => {
@@ -179,7 +183,7 @@ fn sentence(
         None => String::new(),
     };
     let names = [&runs.candidate.label, &base.candidate.label];
-    format!("in life, {} instead of {}: {}{time}\n", names[0], names[1], memory.join(", "))
+    format!("in life, {} instead of {}: {}{exit}{time}\n", names[0], names[1], memory.join(", "))
 }
 
 /// Whether the time is as predicted, what was predicted where it is not, or why nothing was.
@@ -188,7 +192,12 @@ fn time_prediction_text(all: &[LiveRuns], at: usize, predictions: &Predictions) 
         Some(TimePrediction::Contradicted(predicted)) => {
             format!(", which contradicts the prediction ({predicted})")
         }
-        Some(TimePrediction::Right) => " as predicted".to_owned(),
+        Some(TimePrediction::Right(predicted)) => match comparison(all, at) {
+            Some(found) if found.decision == Decision::Open => {
+                format!(" ({predicted} predicted, which is within that)")
+            }
+            _ => format!(" as predicted ({predicted})"),
+        },
         Some(TimePrediction::Off(predicted)) => format!(" ({predicted} predicted)"),
         None if predictions.threads().may_contend => {
             ", not predicted: several threads allocate".to_owned()
@@ -325,15 +334,15 @@ mod tests {
         let off = |share| TimePrediction::Off(predicted(share));
         let slower = found(0.48, 0.40, 0.55, Decision::Slower);
         assert_eq!(judge(&slower, -0.29), wrong(-0.29));
-        assert_eq!(judge(&slower, 0.44), TimePrediction::Right);
+        assert!(matches!(judge(&slower, 0.44), TimePrediction::Right(_)));
         assert_eq!(judge(&slower, 0.35), off(0.35));
         assert_eq!(judge(&slower, 0.29), wrong(0.29));
         // Nothing was predicted, and the interval is far from that.
         assert_eq!(judge(&slower, 0.03), wrong(0.03));
         let little = found(0.05, 0.02, 0.08, Decision::Slower);
-        assert_eq!(judge(&little, 0.03), TimePrediction::Right);
+        assert!(matches!(judge(&little, 0.03), TimePrediction::Right(_)));
         // Shown as no difference: `within ±5 %`.
-        assert_eq!(judge(&little, -0.03), TimePrediction::Right);
+        assert!(matches!(judge(&little, -0.03), TimePrediction::Right(_)));
         assert_eq!(judge(&little, 0.12), off(0.12));
         assert_eq!(judge(&little, -0.11), wrong(-0.11));
         // What is not decided contradicts nothing.
@@ -361,12 +370,12 @@ mod tests {
     fn a_prediction_of_little_certainty_is_contradicted_by_less() {
         let faster = found(-0.33, -0.34, -0.32, Decision::Faster);
         let of_calls = |error| PredictedShare { share: -0.5, error };
-        assert_eq!(judge_time(&faster, of_calls(0.18)), TimePrediction::Right);
+        assert!(matches!(judge_time(&faster, of_calls(0.18)), TimePrediction::Right(_)));
         let shown = of_calls(0.165);
         assert_eq!(judge_time(&faster, shown), TimePrediction::Off(shown));
         // Within its error it has no sign that another could contradict, and any small one is as shown.
         let slower = found(0.03, 0.02, 0.04, Decision::Slower);
         let unclear = PredictedShare { share: -0.066, error: 0.09 };
-        assert_eq!(judge_time(&slower, unclear), TimePrediction::Right);
+        assert!(matches!(judge_time(&slower, unclear), TimePrediction::Right(_)));
     }
 }

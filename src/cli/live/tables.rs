@@ -253,7 +253,9 @@ pub fn change(comparison: &TimeComparison) -> String {
 /// What a comparison says.
 pub fn decided(comparison: &TimeComparison) -> String {
     match comparison.decision {
-        Decision::Open if comparison.lower.is_infinite() => "too few rounds (6 decide)".to_owned(),
+        Decision::Open if comparison.lower.is_infinite() => {
+            "too few rounds (-r 6, or more --budget)".to_owned()
+        }
         _ => comparison.decision_text(),
     }
 }

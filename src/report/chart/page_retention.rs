@@ -269,23 +269,38 @@ pub fn checked_by_replay(trace_report: &TraceReport) -> Option<String> {
     Some([Some(check), resident_note(&rows)].into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
-/// By how much resident memory falls in the same replays, where that is clearly more than what pages in use
-/// fall by.
+/// By how much resident memory falls in the same replays, where that is clearly more or less than what pages
+/// in use fall by.
 fn resident_note(rows: &RetentionRows) -> Option<String> {
-    let fall = |backend: &BackendFigures| {
-        let (_, saved) = check_of_first(rows, backend)?;
-        let row = backend.rows.what_if(rows.sites[0])?;
-        let resident = row.resident_before_bytes? as f64 - row.resident_after_bytes? as f64;
-        let is_more = resident >= RETURNABLE_LEAST_BYTES as f64 && resident > FAR_OFF * saved;
-        is_more.then(|| (resident, format!("{} {}", backend.name(), bytes(resident))))
+    let (mut more, mut less) = (Vec::new(), Vec::new());
+    for backend in rows.choosable() {
+        let Some((_, saved)) = check_of_first(rows, backend) else { continue };
+        let Some(fall) = resident_fall(backend, rows.sites[0]) else { continue };
+        let least = RETURNABLE_LEAST_BYTES as f64;
+        let text = if fall < least { "nothing".to_owned() } else { bytes(fall) };
+        let entry = (fall, format!("{} {text}", backend.name()));
+        if fall >= least && fall > FAR_OFF * saved {
+            more.push(entry);
+        } else if saved >= least && saved > FAR_OFF * fall {
+            less.push(entry);
+        }
+    }
+    let note = |falls: Vec<(f64, String)>, what: &str| {
+        (!falls.is_empty())
+            .then(|| format!("Resident memory falls by {what}: {}.", all_or_ends(falls, "; ")))
     };
-    let falls: Vec<(f64, String)> = rows.choosable().into_iter().filter_map(fall).collect();
-    (!falls.is_empty()).then(|| {
-        format!(
-            "Resident memory falls by more, since free pages beside these blocks are returned, too: {}.",
-            all_or_ends(falls, "; ")
-        )
-    })
+    let notes = [
+        note(more, "more, since free pages beside these blocks are returned, too"),
+        note(less, "less, since the allocator retains these pages"),
+    ];
+    let notes: Vec<String> = notes.into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join(" "))
+}
+
+/// By how much resident memory falls in the replay of a line, in bytes; negative where it rises.
+fn resident_fall(backend: &BackendFigures, line: &str) -> Option<f64> {
+    let row = backend.rows.what_if(line)?;
+    Some(row.resident_before_bytes? as f64 - row.resident_after_bytes? as f64)
 }
 
 /// The first line at the end; `None` for a chart of another moment.

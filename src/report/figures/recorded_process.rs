@@ -3,7 +3,8 @@
 //! The recorder read the process's resident memory. A replay on the allocator that the program ran on
 //! must give the same curve. So each recording proves its own replay, or disproves it.
 
-use crate::results::{EndKind, TraceEntry};
+use crate::report::text::end_name;
+use crate::results::{EndKind, EndPoint, TraceEntry};
 use crate::units::{bytes, percent};
 
 use super::backend::BackendFigures;
@@ -90,8 +91,8 @@ fn more_or_less(share: f64) -> &'static str {
 }
 
 impl OwnReplay {
-    /// How near the replay comes to the process, in a sentence. `end_name` is the moment of the ends.
-    pub fn sentence(&self, end_name: &str) -> String {
+    /// How near the replay comes to the process, in a sentence. `end` is the moment of the ends.
+    pub fn sentence(&self, end: Option<&EndPoint>) -> String {
         let part = |[replay, process]: [f64; 2], place: &str| {
             let share = (replay - process) / process.max(1.0);
             let sign = if share < 0.0 { "−" } else { "+" };
@@ -104,11 +105,15 @@ impl OwnReplay {
             };
             format!("{sign}{} {place} ({figures})", percent(share.abs()))
         };
+        let at_end = match end.map(|end| &end.kind) {
+            // Both are of one moment.
+            Some(EndKind::Peak) => String::new(),
+            _ => format!(", {}", part(self.ends, &end_name(end))),
+        };
         format!(
-            "Replay of its own allocator ({}): {}, {}.",
+            "Replay of its own allocator ({}): {}{at_end}.",
             self.name,
-            part(self.peaks, "at the peak"),
-            part(self.ends, end_name)
+            part(self.peaks, "at the peak")
         )
     }
 
@@ -141,7 +146,6 @@ impl OwnReplay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::EndPoint;
 
     fn own(peaks: [f64; 2], ends: [f64; 2]) -> OwnReplay {
         OwnReplay { name: "malloc".into(), peaks, ends }
@@ -164,15 +168,21 @@ mod tests {
         let mib = 1_048_576.0;
         let near = own([98.0 * mib, 100.0 * mib], [10.5 * mib, 10.0 * mib]);
         assert_eq!(
-            near.sentence("at the end").replace('\u{a0}', " "),
+            near.sentence(None).replace('\u{a0}', " "),
             "Replay of its own allocator (malloc): −2.0 % at the peak (98 MiB of 100 MiB), +5.0 % at \
              the end (512 KiB more than 10 MiB)."
         );
+        let plateau = EndPoint { event: 9, kind: EndKind::Plateau { from_event: 1 } };
         let level = own([98.0 * mib, 98.1 * mib], [10.0 * mib; 2]);
         assert_eq!(
-            level.sentence("on the plateau").replace('\u{a0}', " "),
+            level.sentence(Some(&plateau)).replace('\u{a0}', " "),
             "Replay of its own allocator (malloc): −0.10 % at the peak (102 KiB less than 98 MiB), +0 % \
              on the plateau (10 MiB)."
+        );
+        let peak = EndPoint { event: 9, kind: EndKind::Peak };
+        assert_eq!(
+            near.sentence(Some(&peak)).replace('\u{a0}', " "),
+            "Replay of its own allocator (malloc): −2.0 % at the peak (98 MiB of 100 MiB)."
         );
         let mut trace = TraceEntry::default();
         assert_eq!(near.warning(&trace), None);

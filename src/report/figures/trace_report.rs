@@ -150,7 +150,7 @@ impl<'a> TraceReport<'a> {
         let Some(own) = self.process.as_ref().and_then(|process| process.own.as_ref()) else {
             return vec![];
         };
-        [own.sentence(&self.end_name())].into_iter().chain(own.warning(self.trace)).collect()
+        [own.sentence(self.trace.end.as_ref())].into_iter().chain(own.warning(self.trace)).collect()
     }
 
     /// The threads of the trace, as the footprint pass of any backend saw them; `None` for a trace of

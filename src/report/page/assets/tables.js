@@ -164,9 +164,9 @@ function linesView() {
   const checkNote = el(
     "p",
     { class: "read" },
-    "≠ marks a figure that a replay does not confirm. In that replay the survivors of the line are " +
-      "allocated last; below the figure is by how much pages in use fell. A figure with nothing below it " +
-      "is charged, and no replay has checked it.",
+    "Below a figure is by how much pages in use fell in a replay in which the survivors of the line are " +
+      "allocated last. ≠ marks a figure that it does not confirm. A figure with nothing below it is " +
+      "charged, and no replay has checked it.",
   );
   const moments = el("select", {
     id: "moment",
@@ -228,9 +228,9 @@ function linesTable(moment) {
     const value = row.free_space_bytes[backend];
     const cell = number(value, bytes);
     const saved = row.checked_bytes[backend];
-    if (value == null || saved == null || isConfirmed(value, saved)) return cell;
+    if (value == null || saved == null) return cell;
     const text = `The check by replay gives ${bytes(saved)}`;
-    cell.prepend("≠\u00a0");
+    if (!isConfirmed(value, saved)) cell.prepend("≠\u00a0");
     cell.append(el("small", { class: "check", title: text }, `check: ${bytes(saved)}`));
     return cell;
   };
