@@ -135,7 +135,10 @@ impl Installed {
         Err(format!(
             "no installed library is {file}: looked in {PLACES}{}{}; write its path, as in \
              {family}:/usr/lib/{file}, or choose one of `heaplay backends`",
-            did_you_mean(file, self.files.keys().map(String::as_str)),
+            did_you_mean(
+                file,
+                self.files.keys().map(String::as_str).filter(|name| name.contains(".so"))
+            ),
             self.same_stem_hint(family, file)
         ))
     }

@@ -40,9 +40,11 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
             );
     }
     let Some((base, others)) = all.split_first() else { return text };
+    let mut has_better = false;
     for (at, runs) in others.iter().enumerate().filter(|(_, runs)| !runs.runs.is_empty()) {
         text += &sentence(all, at + 1, predictions, is_timed_out);
         if is_better(base, runs, comparison(all, at + 1).map(|found| found.decision)) {
+            has_better = true;
             let is_python = runs.runs.iter().any(Observation::is_python);
             text += &match runs.candidate.deployment.lines(is_python) {
                 none if none.is_empty() => {
@@ -52,6 +54,12 @@ pub fn text(all: &[LiveRuns], predictions: Option<&Predictions>, is_timed_out: b
                 lines => lines,
             };
         }
+    }
+    if !has_better && others.iter().any(|runs| !runs.runs.is_empty()) {
+        text += &format!(
+            "keep {}: no other is shown to need less memory or less time, and no more of either\n",
+            base.candidate.label
+        );
     }
     if let Some(predictions) = predictions.filter(|_| !is_timed_out) {
         text += &contradictions_note(all, predictions);

@@ -105,7 +105,7 @@ fn sentences(costs: &[BackendCost], own: Option<&str>, memory: &str) -> Vec<Stri
             let better = best(variants.iter().copied().filter(|cost| cost.dominates(base)));
             sentences.push(match better {
                 Some(better) => sentence_on_settings(base, better, today, memory),
-                None => sentence_on_trades(base, &variants, memory),
+                None => sentence_on_trades(base, &variants, today, memory),
             });
         }
     }
@@ -136,21 +136,38 @@ fn sentence_on_settings(
 ) -> String {
     let from_base = change(base, better, memory);
     let sentence = format!("{}: set {}: {from_base}\n", base.name, settings_of(base, better));
-    match today {
-        Some(today) if today.name != base.name && !better.dominates(today) => {
-            let from_today = change(today, better, memory);
-            format!(
-                "{sentence}  only for a program on {}. From {}, which this one has today: {from_today}\n",
-                base.name, today.name
-            )
-        }
-        _ => sentence + &deployment_lines(better),
+    match today.and_then(|today| from_today(today, base, better, memory)) {
+        Some(from_today) => sentence + &from_today,
+        None => sentence + &deployment_lines(better),
     }
+}
+
+/// What a variant of an allocator costs from what the program has today; `None` where that is the same
+/// allocator, or one that the variant beats.
+fn from_today(
+    today: &BackendCost,
+    base: &BackendCost,
+    variant: &BackendCost,
+    memory: &str,
+) -> Option<String> {
+    (today.name != base.name && !variant.dominates(today)).then(|| {
+        format!(
+            "  only for a program on {}. From {}, which this one has today: {}\n",
+            base.name,
+            today.name,
+            change(today, variant, memory)
+        )
+    })
 }
 
 /// The sentence for an allocator of which no variant is better in one and as good in the other: what
 /// the variants with the least memory and with the least time trade.
-fn sentence_on_trades(base: &BackendCost, variants: &[&BackendCost], memory: &str) -> String {
+fn sentence_on_trades(
+    base: &BackendCost,
+    variants: &[&BackendCost],
+    today: Option<&BackendCost>,
+    memory: &str,
+) -> String {
     let smaller = variants.iter().copied().filter(|cost| cost.needs_less(base));
     let smaller = smaller.min_by(|a, b| a.memory_bytes.total_cmp(&b.memory_bytes));
     let faster = variants.iter().copied().filter(|cost| cost.is_separably_faster(base));
@@ -159,8 +176,10 @@ fn sentence_on_trades(base: &BackendCost, variants: &[&BackendCost], memory: &st
         .into_iter()
         .filter_map(|(what, cost)| {
             let cost = cost?;
-            let change = change(base, cost, memory);
-            Some(format!("  {what}: {}: {change}\n", settings_of(base, cost)))
+            let trade =
+                format!("  {what}: {}: {}\n", settings_of(base, cost), change(base, cost, memory));
+            let from_today = today.and_then(|today| from_today(today, base, cost, memory));
+            Some(trade + &from_today.map_or(String::new(), |text| format!("  {text}")))
         })
         .collect();
     if trades.is_empty() {
@@ -317,6 +336,14 @@ mod tests {
         );
         let less = "  less memory: MALLOC_TRIM_THRESHOLD_=0: resident at the end 10 MiB → 2.7 MiB, time +100";
         assert!(text.contains(less), "{text}");
+        assert!(!text.contains("only for"), "{text}");
+        // A program on pymalloc would leave it for that.
+        let pymalloc = cost("pymalloc", 9.0 * mib, 5.0, 5.1);
+        let text = words(&[&costs[..], &[pymalloc]].concat(), Some("pymalloc"));
+        let today = "    only for a program on malloc. From pymalloc, which this one has today: resident \
+                     at the end 9.0 MiB → 2.7 MiB, time +298";
+        assert!(text.contains(today), "{text}");
+        let text = words(&costs, None);
         let less =
             "  less time: MALLOC_TOP_PAD_=64M: resident at the end 10 MiB → 70 MiB, time −20";
         assert!(text.contains(less) || text.contains(&less.replace('−', "-")), "{text}");
