@@ -144,12 +144,28 @@ fn others(loaded: &Workload, name: &str) -> String {
     counts.remove(&0);
     let lines: BTreeSet<String> =
         counts.keys().map(|site| short_line(loaded.sites.name(*site))).collect();
-    if let Some(near) = nearest(name, lines.iter().map(String::as_str)) {
+    if let Some(near) = near_line(name, &lines) {
         return format!("did you mean {near}? `heaplay inspect` lists the lines");
     }
     let most = counts.iter().max_by_key(|(site, count)| (**count, **site));
     let example = most.map_or("", |(site, _)| loaded.sites.name(*site));
     format!("`heaplay inspect` lists them (such as {example})")
+}
+
+/// The line that a mistyped one may be: of the file with the most similar name, the line with the nearest
+/// number. Endings and numbers make any two names alike, so that they are not compared.
+fn near_line<'a>(name: &str, lines: &'a BTreeSet<String>) -> Option<&'a str> {
+    let parts = |line: &'a str| {
+        let (file, number) = line.rsplit_once(':')?;
+        Some((file.strip_suffix(".py").unwrap_or(file), number.parse::<u64>().ok()?))
+    };
+    let (file, number) = name.rsplit_once(':').unwrap_or((name, "0"));
+    let number = number.parse::<u64>().unwrap_or(0);
+    let known = lines.iter().filter_map(|line| parts(line).map(|(file, _)| file));
+    let near = nearest(file.strip_suffix(".py").unwrap_or(file), known)?;
+    let of_file = lines.iter().filter_map(|line| Some((line, parts(line)?)));
+    let of_file = of_file.filter(|(_, (file, _))| *file == near);
+    of_file.min_by_key(|(_, (_, at))| at.abs_diff(number)).map(|(line, _)| line.as_str())
 }
 
 /// The table of all backends, with a sentence before and after it.
@@ -321,8 +337,19 @@ fn off(predicted: f64, saved: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{off, with_range};
+    use std::collections::BTreeSet;
+
+    use super::{near_line, off, with_range};
     use crate::bench::ReplayedRange;
+
+    #[test]
+    fn a_mistyped_line_is_one_of_a_similar_file() {
+        let lines = ["contextlib.py:21", "crunch.py:8", "crunch.py:22", "python3.11+0x1f"];
+        let lines: BTreeSet<String> = lines.map(str::to_owned).into();
+        assert_eq!(near_line("crnuch.py:20", &lines), Some("crunch.py:22"));
+        assert_eq!(near_line("crunhc", &lines), Some("crunch.py:8"));
+        assert_eq!(near_line("nofile.py:21", &lines), None);
+    }
 
     #[test]
     fn a_range_has_one_unit() {
