@@ -1,12 +1,13 @@
 //! Verb `run`: the main job. Compiles traces, measures every backend on them, and leaves a run
 //! folder with its pictures. `run/folder.rs` makes the folder, `run/disk.rs` reports what it takes of
-//! the disk, `run/progress.rs` shows how far the run is, `run/conclusion.rs` says how it
-//! ended. `run/options.rs` has its command line.
+//! the disk, `run/progress.rs` shows how far the run is, `run/other_programs.rs` what else the machine did,
+//! and `run/conclusion.rs` how it ended. `run/options.rs` has its command line.
 
 mod conclusion;
 mod disk;
 mod folder;
 mod options;
+mod other_programs;
 pub(super) mod progress;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use anyhow::{Context, bail};
 pub use conclusion::conclude;
 pub use options::{RunArgs, RunOrder, parse_seconds, parse_time_limit};
 
+use self::other_programs::ProcessorTicks;
 use self::progress::ProgressLine;
 use super::end_choice::EndChoice;
 use super::load::{FoundTraces, LineGroups, UnreadTraces, calls_within, load_found, load_grouped};
@@ -67,6 +69,7 @@ impl RunArgs {
         disk::note_need(&dir, &workloads, &settings)?;
         let folder = dir.folder().to_owned();
         let progress = ProgressLine::new(&dir.missing()?, &workloads);
+        let before = ProcessorTicks::now();
         let run = bench::run(&mut dir, &workloads, &settings, &progress);
         let mut run = run.with_context(|| {
             let folder = folder.display();
@@ -76,6 +79,12 @@ impl RunArgs {
             )
         })?;
         drop(progress);
+        let ticks = ProcessorTicks::now()
+            .zip(before)
+            .filter(|_| run.manifest.passes.iter().any(|pass| pass.is_timed()));
+        if let Some(text) = ticks.and_then(|(now, before)| now.note_since(before)) {
+            note(text);
+        }
         if self.count_instructions && run.missing().is_empty() && !bench::cancelled() {
             bench::add_instructions(&mut run, &workloads, &settings, &|text| note(text));
             dir.save(&run)?;
