@@ -126,7 +126,8 @@ fn mark_event(name: &str, marks: &[(u64, String)]) -> Option<u64> {
     })
 }
 
-fn no_mark(name: &str, marks: &[(u64, String)]) -> String {
+/// That there is no such mark, and which there are.
+pub fn no_mark(name: &str, marks: &[(u64, String)]) -> String {
     const LISTED_MAX: usize = 8;
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for (_, other) in marks {

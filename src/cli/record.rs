@@ -29,6 +29,7 @@ use self::limits::LimitArgs;
 use self::newest::{NewestPart, RetainedPart};
 use self::program::{CannotStart, ProgramFile, ProgramKind};
 pub use self::recorder::RecorderArgs;
+use super::end_choice::no_mark;
 use super::numbers::whole;
 use super::preload::{Library, RECORDER};
 use super::python_file::{self, InterpreterArgs};
@@ -337,7 +338,7 @@ impl Collection<'_> {
                 .stop_at
                 .filter(|_| index == main && !matches!(log.ending, RecordingEnding::Limit(_)))
             {
-                print_note!("heaplay: the mark `{mark}` never came, so all was recorded");
+                print_note!("heaplay: {}; all was recorded", no_mark(mark, &survey.marks));
             }
             // A process that outlives the program still writes its log.
             let runs_on = self.root.is_some_and(|root| root != log.pid) && process_runs(log.pid);

@@ -90,13 +90,29 @@ pub enum LiveError {
         end: String,
     },
     /// The program ended before the moment until which it was to run.
-    #[error("ended before {moment} ({status})")]
+    #[error("ended before {moment} ({status}){}", marks.as_deref().map_or_else(String::new, marks_hint))]
     EndedEarly {
         /// The mark or the time.
         moment: String,
         /// How it ended.
         status: ExitStatus,
+        /// The marks that it set, where one was to come.
+        marks: Option<Vec<String>>,
     },
+}
+
+/// The marks that a program did set, each once.
+fn marks_hint(marks: &[String]) -> String {
+    let mut known: Vec<&str> = Vec::new();
+    for mark in marks {
+        if !known.contains(&mark.as_str()) {
+            known.push(mark);
+        }
+    }
+    match known.is_empty() {
+        true => "; it set no mark: heaplay.mark(NAME) sets one".to_owned(),
+        false => format!("; the marks that it set are {}", known.join(", ")),
+    }
 }
 
 /// The next step after a signal that the kernel sends where memory runs out.
@@ -171,9 +187,11 @@ impl LiveProgram {
         let (usage, end_bytes) = match stopped? {
             Stopped::Ended(ended) => {
                 if self.until != Until::End {
+                    let marks = page.marks().into_iter().map(|mark| mark.name);
                     return Err(LiveError::EndedEarly {
                         moment: self.until.to_string(),
                         status: ended.status,
+                        marks: matches!(self.until, Until::Mark(_)).then(|| marks.collect()),
                     });
                 }
                 if ended.status.signal().is_some() {

@@ -567,6 +567,7 @@ while True:
     command.args(["--until-mark", "never", "-r", "1", "--"]).arg(&python).arg(app);
     let text = expect(2, &mut command);
     assert!(text.contains("ended before the mark `never`"), "{text}");
+    assert!(text.contains("; it set no mark"), "{text}");
 }
 
 /// Rounds go on until a plain difference is decided, and no longer.
