@@ -5,8 +5,8 @@ use super::figures::{BackendFigures, TraceReport};
 use super::text::short_line;
 use super::thread_table::TextTable;
 use crate::results::{
-    Attribution, Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES, RetentionAtEnd, ReturnedUnit,
-    UnitRetention,
+    Attribution, LineContents, Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES, RetentionAtEnd,
+    ReturnedUnit, UnitRetention,
 };
 use crate::units::{bytes, count};
 
@@ -17,6 +17,8 @@ pub const UNITS_NOTE: &str = "An arena or a span is returned when no block lives
      made: what only these blocks retain (`heaplay whatif` replays the change, which can return many times \
      as much). All lines are in unit_retention.csv";
 
+/// A line that holds this many times as much at the end as at half of the calls grows.
+const GROWTH: f64 = 1.3;
 /// Rows of a backend, at most.
 const ROWS_MAX: usize = 5;
 
@@ -84,7 +86,21 @@ fn held_text(trace_report: &TraceReport, line: &str) -> Option<String> {
     let row = held(trace_report, line)?;
     let plural = if row.live_blocks == 1 { "" } else { "s" };
     let (held, blocks) = (bytes(row.live_bytes as f64), count(row.live_blocks));
-    Some(format!("{held} in {blocks} block{plural}"))
+    let grown = held_at_half(trace_report, line)
+        .filter(|before| row.live_bytes as f64 >= GROWTH * *before as f64)
+        .map_or(String::new(), |before| {
+            format!(" (it grows: {} at half of the calls)", bytes(before as f64))
+        });
+    Some(format!("{held} in {blocks} block{plural}{grown}"))
+}
+
+/// What a line held at half of the calls, in bytes; `None` where it was none of the largest then.
+fn held_at_half(trace_report: &TraceReport, line: &str) -> Option<u64> {
+    let half = trace_report.observed_calls() / 2;
+    let samples = &trace_report.backends.iter().find(|one| !one.samples.is_empty())?.samples;
+    let sample = samples.iter().min_by_key(|sample| sample.event.abs_diff(half))?;
+    let lines = LineContents::decode(&sample.lines);
+    lines.into_iter().find(|known| known.0 == line).map(|known| known.2)
 }
 
 fn held<'a>(trace_report: &TraceReport<'a>, line: &str) -> Option<&'a Attribution> {
