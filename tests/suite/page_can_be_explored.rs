@@ -515,10 +515,20 @@ fn saved_files_and_repeated_marks_have_names_of_their_own() {
           const text = csvOf(button);
           return { name: savedName, text };
         });
-        return { files, phases: all('#phase option').map((option) => option.textContent) };"#;
+        // As narrow as a phone.
+        document.body.style.width = "390px";
+        const slow = visibleTable("slow-calls");
+        const width = (row) => row.cells[5].getBoundingClientRect().width;
+        return {
+          files,
+          phases: all('#phase option').map((option) => option.textContent),
+          widths: [...slow.tBodies[0].rows].map(width),
+        };"#;
     let found = drive(&chromium, &page(&run), "", steps);
     let phases = ["all", "loaded", "burst (1 of 3)", "burst (2 of 3)", "burst (3 of 3)", "done"];
     assert_eq!(found["phases"], serde_json::json!(phases));
+    let widths: Vec<f64> = serde_json::from_value(found["widths"].clone()).expect("widths");
+    assert!(!widths.is_empty() && widths.iter().all(|width| *width > 150.0), "{widths:?}");
     let files = found["files"].as_array().expect("files");
     let names: BTreeSet<&str> = files.iter().filter_map(|file| file["name"].as_str()).collect();
     assert!(names.len() == files.len() && files.len() > 10, "{names:?}");
