@@ -49,6 +49,15 @@ impl ReportArgs {
     }
 }
 
+/// What follows the path of the page; empty where no picture is to be drawn.
+fn pictures_to_follow(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => "; its picture follows".to_owned(),
+        _ => format!("; its {count} pictures follow"),
+    }
+}
+
 /// Draws `run` into `folder` without what is private, prints the summary and the path of the page.
 ///
 /// # Errors
@@ -59,7 +68,18 @@ pub fn draw(run: &Run, folder: &Path, private: PrivateArgs) -> anyhow::Result<()
     const NOT_WRITTEN: &str = "the report could not be written; the record is whole";
     let (page, pictures) = report::render_page(run, folder).context(NOT_WRITTEN)?;
     let printed = print(&report::summary(run));
-    note(format!("open {}; its {} pictures follow", page.display(), pictures.count()));
+    note(format!("open {}{}", page.display(), pictures_to_follow(pictures.count())));
     pictures.draw().context(NOT_WRITTEN)?;
     printed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_to_follow_are_counted() {
+        let texts = [0, 1, 2].map(pictures_to_follow);
+        assert_eq!(texts, ["", "; its picture follows", "; its 2 pictures follow"]);
+    }
 }

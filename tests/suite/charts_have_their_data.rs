@@ -2,7 +2,7 @@
 //! values of the record themselves, so that other renderers than that of PNG can draw it.
 
 use heaplay::report::{CHARTS, Chart, TRACE_CHARTS, TraceReport, draw, scorecard};
-use heaplay::results::{Moment, Pass, Run, Sample};
+use heaplay::results::{Metric, Moment, Pass, Run, Sample};
 use serde_json::Value;
 
 use crate::support::made_up_runs::{self, Wish};
@@ -119,5 +119,33 @@ fn the_bars_of_page_retention_are_the_record_itself() {
             let expected = row.expect("a row").external_fragmentation_bytes as f64;
             assert_eq!(free.as_f64(), Some(expected), "{site} {name}");
         }
+    }
+}
+
+#[test]
+fn moments_of_page_retention_are_in_the_order_of_time() {
+    let mut run = run();
+    let resident = run.measurements.iter().find(|row| row.metric == Metric::ResidentEndBytes);
+    let mut peak = resident.expect("a row").clone();
+    // Between the marks of the fourth and the fifth phase.
+    (peak.metric, peak.value) = (Metric::LivePeakEvent, 600_000.0);
+    run.measurements.push(peak);
+    let value = serialised(&run, "page-retention-at-marks");
+    let moments = value["moments"].as_array().expect("moments");
+    let names: Vec<&str> = moments.iter().filter_map(|moment| moment["name"].as_str()).collect();
+    let place = names.iter().position(|name| *name == "live peak").expect("the peak");
+    assert_eq!((names[place - 1], names[place + 1]), ("parse", "serve"), "{names:?}");
+}
+
+#[test]
+fn the_heat_map_has_the_time_of_the_time_pass() {
+    let run = run();
+    let trace_reports = TraceReport::all(&run);
+    let value = serialised(&run, "latency-heat-map");
+    let rows = value["rows"].as_array().expect("rows");
+    assert!(!rows.is_empty());
+    for (row, backend) in rows.iter().zip(trace_reports[0].allocators()) {
+        let expected = backend.cost.expect("a time pass").middle_ns * 1e6;
+        assert_eq!(row["total_ns"].as_f64(), Some(expected), "{}", backend.name());
     }
 }

@@ -401,7 +401,8 @@ fn a_cell_of_the_heap_map_opens_its_pages_lines_and_blocks() {
     let map = visit.table("heap_map.csv", "service");
     let letter = cell(&map.iter().find(is_own).expect("a row")["cells"], 239);
     let level = letter as u32 - u32::from(b'a') + 1;
-    let state = format!("resident, {} to {level} sixteenths live", level - 1);
+    let percent = |level: u32| (f64::from(level) * 6.25).round();
+    let state = format!("resident, {} to {} % live", percent(level - 1), percent(level));
     assert!(opened.contains(&state), "{state}: {opened}");
     assert!(plain(visit.text("/described")).contains(&state));
     assert!(opened.contains("64 pages of 4 KiB"), "{opened}");
@@ -470,7 +471,7 @@ fn tables_sort_filter_and_save_what_they_show() {
             };
             let charged =
                 &record.iter().find(is_own).expect("a row")["external_fragmentation_bytes"];
-            assert_eq!(&row[backend], charged, "{row:?}");
+            assert_eq!(&row[&format!("{backend} (bytes)")], charged, "{row:?}");
         }
     }
     let filtered: Vec<&str> = falling.into_iter().filter(|line| line.contains("json/")).collect();
@@ -491,9 +492,57 @@ fn tables_sort_filter_and_save_what_they_show() {
         let text = plain(&bytes(peak));
         assert!(shown[1].trim_start_matches('≈').starts_with(&text), "{text}: {shown:?}");
     }
-    let saved: Vec<String> =
-        visit.saved("/peaksCsv").into_iter().map(|row| row["backend"].clone()).collect();
-    assert_eq!(saved, lines(shown));
+    let saved = visit.saved("/peaksCsv");
+    let names: Vec<String> = saved.iter().map(|row| row["backend"].clone()).collect();
+    assert_eq!(names, lines(shown));
+    // Plain numbers, as exact as the record has them.
+    let saved: Vec<f64> = saved.iter().map(|row| number(row, "peak (bytes)")).collect();
+    assert_eq!(saved, by_peak.map(|(peak, _)| peak));
+}
+
+/// No two buttons save files of one name, a figure is a plain number, and marks of one name have numbers.
+#[test]
+fn saved_files_and_repeated_marks_have_names_of_their_own() {
+    let Some(chromium) = chromium() else { return };
+    let wish = Wish { traces: &["service"], backends: &BACKENDS, ..Wish::default() };
+    let mut run = made_up_runs::run(&wish);
+    let calls = run.manifest.traces[0].calls;
+    let mark = |(at, name): (u64, &str)| ProgramMark { event: calls / 8 * at, name: name.into() };
+    run.manifest.traces[0].marks =
+        [(1, "loaded"), (2, "burst"), (3, "burst"), (4, "burst"), (7, "done")].map(mark).to_vec();
+    let steps = r#"
+        const files = all("button.csv").map((button) => {
+          const text = csvOf(button);
+          return { name: savedName, text };
+        });
+        // As narrow as a phone.
+        document.body.style.width = "390px";
+        const slow = visibleTable("slow-calls");
+        const width = (row) => row.cells[5].getBoundingClientRect().width;
+        return {
+          files,
+          phases: all('#phase option').map((option) => option.textContent),
+          widths: [...slow.tBodies[0].rows].map(width),
+        };"#;
+    let found = drive(&chromium, &page(&run), "", steps);
+    let phases = ["all", "loaded", "burst (1 of 3)", "burst (2 of 3)", "burst (3 of 3)", "done"];
+    assert_eq!(found["phases"], serde_json::json!(phases));
+    let widths: Vec<f64> = serde_json::from_value(found["widths"].clone()).expect("widths");
+    assert!(!widths.is_empty() && widths.iter().all(|width| *width > 150.0), "{widths:?}");
+    let files = found["files"].as_array().expect("files");
+    let names: BTreeSet<&str> = files.iter().filter_map(|file| file["name"].as_str()).collect();
+    assert!(names.len() == files.len() && files.len() > 10, "{names:?}");
+    for name in ["service-memory.csv", "service-memory-samples.csv", "run-manifest.csv"] {
+        assert!(names.contains(name), "{name} of {names:?}");
+    }
+    for file in files {
+        let name = file["name"].as_str().expect("a name");
+        for row in rows(file["text"].as_str().expect("a text").as_bytes()) {
+            for (column, cell) in row.iter().filter(|(column, _)| column.ends_with(')')) {
+                assert!(cell.is_empty() || cell.parse::<f64>().is_ok(), "{name}, {column}: {cell}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -54,6 +54,9 @@ fn pictures(run: &Run) -> Vec<(String, Picture)> {
     all
 }
 
+/// Where labels may begin: a few pixels left of the title's edge.
+const MARGIN: f64 = 50.0;
+
 /// Labels that overlap, and labels that are not wholly inside the picture.
 fn faults(canvas: &Canvas) -> Vec<String> {
     let labels = canvas.labels();
@@ -65,6 +68,11 @@ fn faults(canvas: &Canvas) -> Vec<String> {
             && a.bottom <= f64::from(HEIGHT) - 8.0;
         if !inside {
             faults.push(format!("`{}` leaves the picture: {a:?}", a.text));
+        }
+        // Names of rows; the label of an axis is upwards, its numbers are short.
+        let is_name = a.right - a.left > MARGIN.max(a.bottom - a.top);
+        if is_name && a.left < MARGIN {
+            faults.push(format!("`{}` sticks out of the margin: {a:?}", a.text));
         }
         // Title, sub-title and footnotes are sentences.
         let sentence = a.left < 60.0 && (a.top < 90.0 || a.bottom > f64::from(HEIGHT) - 75.0);
@@ -145,7 +153,8 @@ fn the_usual_run() {
 
 #[test]
 fn five_backends() {
-    let backends = ["tcmalloc", "malloc", "pymalloc", "mimalloc", "jemalloc"];
+    let long = "so:libtcmalloc_minimal.so.4";
+    let backends = [long, "malloc", "pymalloc", "mimalloc", "jemalloc"];
     inspect("five", &made_up_runs::run(&Wish { backends: &backends, ..Wish::default() }));
 }
 

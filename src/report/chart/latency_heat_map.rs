@@ -59,8 +59,9 @@ pub struct LatencyHeatMapRow {
     pub slow_calls: Vec<(u64, u64)>,
     /// Events that were slow in a part of the replays only.
     pub partly_slow_events: Vec<u64>,
-    /// Nanoseconds in all calls, without the clock pairs.
-    pub total_ns: f64,
+    /// Nanoseconds of all calls by the time pass, which reads no clock at a call; `None` without such
+    /// a pass.
+    pub total_ns: Option<f64>,
     /// Calls over 1 ms.
     pub over_1ms: usize,
     /// Calls over 100 µs.
@@ -104,21 +105,11 @@ impl<'a> Trajectory<'a> {
         self.slow.iter().filter(|call| call.nanoseconds as f64 > nanoseconds).count()
     }
 
-    /// Nanoseconds in all calls, without clock pairs of `pair_ns`.
-    fn total_ns(&self, pair_ns: f64) -> f64 {
-        let times = |row: &&LatencyRow| {
-            let middle = (row.from_nanoseconds.max(1e-3) * row.to_nanoseconds).sqrt();
-            let calls: f64 = row.counts().iter().map(|(_, calls)| *calls as f64).sum();
-            (middle - pair_ns) * calls
-        };
-        self.rows.iter().map(times).sum::<f64>().max(0.0)
-    }
-
     fn columns(&self) -> usize {
         self.rows.iter().map(|row| row.columns as usize).max().unwrap_or(0)
     }
 
-    fn described(&self, pair_ns: f64) -> LatencyHeatMapRow {
+    fn described(&self, calls: u64) -> LatencyHeatMapRow {
         let band = |row: &&LatencyRow| LatencyBand {
             from_ns: row.from_nanoseconds,
             to_ns: row.to_nanoseconds,
@@ -131,7 +122,7 @@ impl<'a> Trajectory<'a> {
             bands: self.rows.iter().map(band).collect(),
             slow_calls: self.slow.iter().map(|call| (call.event, call.nanoseconds)).collect(),
             partly_slow_events: partly.iter().map(|call| call.event).collect(),
-            total_ns: self.total_ns(pair_ns),
+            total_ns: self.backend.total_ns(calls),
             over_1ms: self.over(1e6),
             over_100us: self.over(1e5),
         }
@@ -147,10 +138,10 @@ pub fn describe(trace_report: &TraceReport) -> Option<LatencyHeatMapChart> {
     let title = verdict(trace_report, &all);
     let left_out = all.len().saturating_sub(ROWS_MAX);
     all.truncate(ROWS_MAX);
-    let pair_ns = trace_report.clock_pair_ns.unwrap_or(0.0);
     let sampled = trace_report.backends.iter().find(|backend| backend.samples.len() > 1);
     let live = |sample: &&Sample| (sample.event, sample.live_bytes);
-    let rows: Vec<LatencyHeatMapRow> = all.iter().map(|own| own.described(pair_ns)).collect();
+    let rows: Vec<LatencyHeatMapRow> =
+        all.iter().map(|own| own.described(trace_report.trace.calls)).collect();
     let cells = rows.iter().flat_map(|row| &row.bands).flat_map(|band| &band.counts);
     Some(LatencyHeatMapChart {
         caption: Caption::new(title, plotted(trace_report, &all, left_out), &READING),
@@ -197,12 +188,13 @@ fn plotted(trace_report: &TraceReport, all: &[Trajectory], left_out: usize) -> S
     text
 }
 
-const READING: [&str; 4] = [
+const READING: [&str; 5] = [
     "Darker: more calls at that service time in that segment (log scale).",
     "Dots: single calls over 100 µs.",
     "Grey ticks at a row's upper edge: calls slow in a part of the replays only, machine noise.",
     "Horizontal bands are paths: the fast one (the clock's own steps), a refill, a page from the \
      kernel (µs), a purge or merge (over 100 µs).",
+    "The time of all calls is of replays without a clock at each call.",
 ];
 
 /// Which allocator stalls, how often, how long, and when.

@@ -170,24 +170,7 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], op: usize) -> 
     let Some((low, high)) = extremes(&medians) else {
         return "Histogram of service times".to_owned();
     };
-    let name = OPS[op].0;
-    let step = trace_report.clock_step_ns.unwrap_or(1.0);
-    let mut title = if medians.len() == 1 {
-        format!("Half of the {name} calls of {} take {} or less.", low.0, nanoseconds(low.1))
-    } else if high.1 - low.1 <= step {
-        format!(
-            "The usual {name} takes {} in every allocator, the clock included.",
-            nanoseconds(low.1)
-        )
-    } else {
-        format!(
-            "The usual {name} takes {} in {} and {} in {}.",
-            nanoseconds(low.1),
-            low.0,
-            nanoseconds(high.1),
-            high.0
-        )
-    };
+    let mut title = of_medians(OPS[op].0, (low, high), trace_report.clock_step_ns);
     if let Some((best, worst)) = extremes(&tails) {
         title += &if worst.1 > best.1 * 1.5 {
             format!(
@@ -204,6 +187,23 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], op: usize) -> 
     title
 }
 
+/// What the median call of an operation takes, by the backends with the smallest and the largest median.
+fn of_medians(name: &str, (low, high): (Named, Named), clock_step_ns: Option<f64>) -> String {
+    let [least, most] = [low.1, high.1].map(nanoseconds);
+    if low.0 == high.0 {
+        format!("Half of the {name} calls of {} take {least} or less.", low.0)
+    } else if least == most {
+        format!("The median {name} takes {least} in every allocator, the clock included.")
+    } else if high.1 - low.1 <= clock_step_ns.unwrap_or(1.0) {
+        format!(
+            "The median {name} takes {least} to {most}, the clock included: no more apart than a step \
+             of the clock."
+        )
+    } else {
+        format!("The median {name} takes {least} in {} and {most} in {}.", low.0, high.0)
+    }
+}
+
 /// The smallest and the largest by value.
 fn extremes<'a>(values: &[Named<'a>]) -> Option<(Named<'a>, Named<'a>)> {
     let low = values.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
@@ -214,6 +214,20 @@ fn extremes<'a>(values: &[Named<'a>]) -> Option<(Named<'a>, Named<'a>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn medians_that_differ_are_both_named() {
+        let title = |low, high, step| {
+            of_medians("free", (("a", low), ("b", high)), step).replace('\u{a0}', " ")
+        };
+        assert!(title(21.0, 21.2, Some(7.6)).starts_with("The median free takes 21 ns in every"));
+        assert!(
+            title(21.0, 25.0, Some(7.6)).starts_with("The median free takes 21 ns to 25 ns, the")
+        );
+        assert_eq!(title(21.0, 40.0, None), "The median free takes 21 ns in a and 40 ns in b.");
+        let one = of_medians("free", (("a", 21.0), ("a", 21.0)), None);
+        assert!(one.starts_with("Half of the free calls of a take 21"), "{one}");
+    }
 
     #[test]
     fn bins_rise_and_have_one_step_each_where_the_clock_is_coarse() {

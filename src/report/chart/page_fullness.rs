@@ -179,14 +179,19 @@ fn growth(rows: &[FullnessRow]) -> String {
     grown.sort_by(|a, b| a.0.total_cmp(&b.0));
     match (grown.first(), grown.last()) {
         (Some(least), Some(most)) if grown.len() > 1 && most.0 - least.0 > 0.1 => format!(
-            "  In pieces of 2 MiB, {} would have {} as much in use as in pages, {} {}.",
+            "  With memory returned only in whole pieces of 2\u{a0}MiB, {} retains {} as much as with \
+             pages of 4\u{a0}KiB, {} {}.",
             most.1,
             ratio(most.0),
             least.1,
             ratio(least.0)
         ),
         (Some(least), _) => {
-            format!("  In pieces of 2 MiB {} as much would be in use.", ratio(least.0))
+            format!(
+                "  With memory returned only in whole pieces of 2\u{a0}MiB, {} as much is retained as with \
+                 pages of 4\u{a0}KiB.",
+                ratio(least.0)
+            )
         }
         _ => String::new(),
     }

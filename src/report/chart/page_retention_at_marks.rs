@@ -16,7 +16,7 @@ use crate::units::{byte_unit, bytes};
 pub const ABOUT: About = About {
     name: "page-retention-at-marks",
     question: "Which line prevents pages from being returned, in which phase of the program?",
-    reading: "Each bar is a moment: the marks that the program set, in their order, then its \
+    reading: "Each bar is a moment, in the order of time: the marks that the program set, its \
               live peak and its exit. Its height is the free space on pages in use. Its colours \
               are the lines that allocated the blocks on these pages. A colour that stays when \
               its phase is over is a line to change.",
@@ -84,7 +84,7 @@ const COLOURS: [Colour; 5] = [
 ];
 /// All lines without a colour of their own.
 const OTHERS: Colour = Colour(0xC4, 0xBD, 0xB2);
-/// Moments shown at most: the last ones.
+/// Moments shown at most: the last marks, the peak and the end.
 const MOMENTS_MAX: usize = 14;
 /// Panels shown at most: more would have bars of a pixel.
 const PANELS_MAX: usize = 6;
@@ -147,10 +147,22 @@ fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
     let mut moments: Vec<Moment> = backends
         .flat_map(|backend| backend.rows.attributions.iter().map(|row| row.moment))
         .collect();
-    moments.sort_unstable_by_key(|moment| match moment {
-        Moment::Mark(number) => u32::from(*number),
-        Moment::Peak => u32::MAX - 1,
-        Moment::End | Moment::Whole => u32::MAX,
+    let event = |moment: Moment| match moment {
+        Moment::Mark(number) => (number as usize)
+            .checked_sub(1)
+            .and_then(|at| marks.get(at))
+            .map_or(u64::MAX, |mark| mark.event),
+        Moment::Peak => trace_report.live_peak_event().unwrap_or(u64::MAX),
+        Moment::End | Moment::Whole => u64::MAX,
+    };
+    // Of one call: marks as they were set, then the peak, then the end.
+    moments.sort_unstable_by_key(|moment| {
+        let rank = match moment {
+            Moment::Mark(number) => u32::from(*number),
+            Moment::Peak => u32::MAX - 1,
+            Moment::End | Moment::Whole => u32::MAX,
+        };
+        (event(*moment), rank)
     });
     moments.dedup();
     // A mark that was chosen as the end is one moment, not two.
@@ -179,7 +191,11 @@ fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
     if !moments.iter().any(|moment| moment.is_mark) {
         return None;
     }
-    moments.drain(..moments.len().saturating_sub(MOMENTS_MAX));
+    // The last ones, and the peak wherever it is.
+    while moments.len() > MOMENTS_MAX {
+        let first = moments.iter().position(|moment| moment.is_mark)?;
+        moments.remove(first);
+    }
     Some(moments)
 }
 

@@ -235,7 +235,7 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[Heap
     let Some((low, high)) = crate::stats::range(&near) else {
         return "Resident memory by cause".to_owned();
     };
-    let resident = format!("{}{}", span(low, high), other_paces(shown, usual, (low, high)));
+    let [resident, at_other_paces] = [span(low, high), other_paces(shown, usual, (low, high))];
     let giants: Vec<String> = shown
         .iter()
         .filter_map(|backend| {
@@ -247,15 +247,19 @@ fn verdict(trace_report: &TraceReport, shown: &[&BackendFigures], panels: &[Heap
     let live = bytes(trace_report.live_end_bytes);
     let at_end = capitalised(&trace_report.end_name());
     let opening = if trace_report.live_end_bytes * 20.0 < low {
-        format!("{at_end} hardly anything is live ({live}), yet {resident} stay resident{giants}.")
+        format!(
+            "{at_end} hardly anything is live ({live}), yet {resident} stay resident{at_other_paces}{giants}."
+        )
     } else {
-        format!("{at_end}, {live} of live objects hold {resident} resident{giants}.")
+        format!(
+            "{at_end}, {live} of live objects hold {resident} resident{at_other_paces}{giants}."
+        )
     };
     format!("{opening}  {}", largest_parts(shown, panels)).trim_end().to_owned()
 }
 
-/// `(40–90 at any pace)` for allocators that return memory after a delay, where that differs from
-/// `own`; `(at this pace)` where the range is not known.
+/// `(40–90 if freed memory is returned at once or never)` for allocators that return memory after a delay,
+/// where that differs from `own`; `(at this pace)` where the range is not known.
 fn other_paces(shown: &[&BackendFigures], usual: f64, own: (f64, f64)) -> String {
     let is_near =
         |backend: &&&BackendFigures| backend.memory.end_bytes.is_some_and(|end| end <= usual);
@@ -264,7 +268,7 @@ fn other_paces(shown: &[&BackendFigures], usual: f64, own: (f64, f64)) -> String
     let (low, high) = ranges.fold(own, |all, range| (all.0.min(range.0), all.1.max(range.1)));
     let all = span(low, high);
     if all != span(own.0, own.1) {
-        format!(" ({all} at any pace)")
+        format!(" ({all} if freed memory is returned at once or never)")
     } else if near().any(|backend| backend.memory.is_for_one_pace) {
         " (at this pace)".to_owned()
     } else {

@@ -100,6 +100,11 @@ impl<'a> BackendFigures<'a> {
         &self.label.name
     }
 
+    /// Nanoseconds of all `calls` of the trace by the time pass.
+    pub fn total_ns(&self, calls: u64) -> Option<f64> {
+        Some(self.cost?.middle_ns * calls as f64)
+    }
+
     /// See [`BackendLabel::is_floor`].
     pub fn is_floor(&self) -> bool {
         self.label.is_floor

@@ -16,12 +16,43 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
+/// A cell of a table: its text, and the exact value of the number with which it begins. The script sorts
+/// by the value and saves it.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    text: String,
+    value: Option<f64>,
+}
+
+impl Cell {
+    /// A value and its text; a dash for what is not known.
+    pub fn of(value: Option<f64>, text: impl Fn(f64) -> String) -> Cell {
+        let value = value.filter(|value| value.is_finite());
+        Cell { text: or_dash(value.map(text)), value }
+    }
+
+    fn markup(&self) -> String {
+        let value = self.value.map_or(String::new(), |value| format!(" data-value=\"{value}\""));
+        format!("<td{value}>{}</td>", escape(&self.text))
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Cell {
+        Cell { text, value: None }
+    }
+}
+
 /// A table; empty without rows. Caption and header are markup, cells are text. Links that restore a
 /// view know the table by its `name`.
-pub fn table(name: &str, caption: &str, header: &[&str], rows: &[Vec<String>]) -> String {
-    let cells = |row: &Vec<String>| {
-        row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect::<String>()
-    };
+pub fn table<C: Clone + Into<Cell>>(
+    name: &str,
+    caption: &str,
+    header: &[&str],
+    rows: &[Vec<C>],
+) -> String {
+    let cells =
+        |row: &Vec<C>| row.iter().map(|cell| cell.clone().into().markup()).collect::<String>();
     let rows: Vec<String> = rows.iter().map(cells).collect();
     table_of_cells(name, caption, header, &rows, "")
 }
@@ -81,5 +112,13 @@ mod tests {
     #[test]
     fn markup_in_a_record_stays_text() {
         assert_eq!(escape("<a href='x'>&"), "&lt;a href=&#39;x&#39;&gt;&amp;");
+        assert_eq!(Cell::from("<b>".to_owned()).markup(), "<td>&lt;b&gt;</td>");
+    }
+
+    #[test]
+    fn a_cell_has_the_exact_value_of_its_number() {
+        let cell = |value| Cell::of(value, |value| format!("{value:.0} ns")).markup();
+        assert_eq!(cell(Some(20.865)), "<td data-value=\"20.865\">21 ns</td>");
+        assert_eq!([cell(None), cell(Some(f64::NAN))], ["<td>–</td>", "<td>–</td>"]);
     }
 }

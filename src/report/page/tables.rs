@@ -1,6 +1,6 @@
 //! The tables of a trace. Each is empty where the record has nothing for it.
 
-use super::markup::{escape, folded, or_dash, table};
+use super::markup::{Cell, escape, folded, or_dash, table};
 use crate::report::chart::retention_table;
 use crate::report::comparison_table::{HEADER, cells_of_trace};
 use crate::report::figures::{
@@ -22,7 +22,7 @@ pub fn time(trace_report: &TraceReport) -> String {
         Some(backend) => format!("ratio to {}", escape(backend.name())),
         None => "ratio".to_owned(),
     };
-    let rows: Vec<Vec<String>> =
+    let rows: Vec<Vec<Cell>> =
         trace_report.backends.iter().map(|backend| time_row(trace_report, backend)).collect();
     let about_ratio = trace_report.ratio_sentence();
     let about_ratio = about_ratio.map_or(String::new(), |text| format!(". {}", escape(&text)));
@@ -36,12 +36,12 @@ pub fn time(trace_report: &TraceReport) -> String {
         &[
             "backend",
             "version",
-            "median",
-            "fastest",
-            "slowest",
+            "median (ns)",
+            "fastest (ns)",
+            "slowest (ns)",
             &ratio_name,
             "repetitions",
-            "with first touch",
+            "with first touch (ns)",
         ],
         &rows,
     )
@@ -51,20 +51,20 @@ pub fn time(trace_report: &TraceReport) -> String {
 pub fn comparisons(trace_report: &TraceReport) -> String {
     table(
         "comparisons",
-        "Comparisons of time: the first takes so many times as long as the second. Those that are \
-         not decided have half of the interval that another minute would leave",
+        "Comparisons of time: the first takes so many times as long as the second. A minute more: for \
+         a pair that is not decided, how exact its ratio would be after another minute of measuring",
         &HEADER,
         &cells_of_trace(trace_report),
     )
 }
 
-fn time_row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
-    let mut row = vec![backend.name().to_owned(), backend.label.version.clone()];
-    let touched = or_dash(backend.first_touch.map(|cost| figure3(cost.middle_ns)));
+fn time_row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<Cell> {
+    let mut row = text_cells([backend.name().to_owned(), backend.label.version.clone()]);
+    let touched = Cell::of(backend.first_touch.map(|cost| cost.middle_ns), figure3);
     let Some(cost) = backend.cost else {
         let why = backend.why_absent(Pass::Time);
-        row.push(why.unwrap_or_else(|| "no chunks".to_owned()));
-        row.extend(["–"; 4].map(str::to_owned));
+        row.push(why.unwrap_or_else(|| "no chunks".to_owned()).into());
+        row.extend(text_cells(["–"; 4].map(str::to_owned)));
         row.push(touched);
         return row;
     };
@@ -80,21 +80,34 @@ fn time_row(trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String>
                 false => "",
             };
             let found = trace_report.time_ratio(first, backend);
-            found.map_or("–".to_owned(), |found| format!("{}{level}", ratio(found)))
+            Cell::of(found, |found| format!("{}{level}", ratio(found)))
         }
-        _ => "–".to_owned(),
+        _ => Cell::of(None, ratio),
     };
-    row.extend([cost.middle_ns, cost.low_ns, cost.high_ns].map(figure3));
-    row.extend([compared, cost.repetitions.to_string(), touched]);
+    row.extend([cost.middle_ns, cost.low_ns, cost.high_ns].map(|ns| Cell::of(Some(ns), figure3)));
+    row.extend([compared, cost.repetitions.to_string().into(), touched]);
     row
 }
 
+/// Cells without a value.
+fn text_cells<const N: usize>(texts: [String; N]) -> Vec<Cell> {
+    texts.map(Cell::from).to_vec()
+}
+
+/// A count.
+fn count_cell(number: u64) -> Cell {
+    Cell::of(Some(number as f64), |_| count(number))
+}
+
 /// The cells of a row of percentiles: calls, each percentile, the slowest.
-fn percentile_cells(times: &LatencyDistribution) -> Vec<String> {
-    let fact = |value: Option<f64>| value.map_or("n too small".to_owned(), nanoseconds);
-    let mut cells = vec![count(times.calls)];
+fn percentile_cells(times: &LatencyDistribution) -> Vec<Cell> {
+    let fact = |value: Option<f64>| match value {
+        Some(_) => Cell::of(value, nanoseconds),
+        None => "n too small".to_owned().into(),
+    };
+    let mut cells = vec![count_cell(times.calls)];
     cells.extend(percentiles(times).map(fact));
-    cells.push(or_dash(times.max().map(nanoseconds)));
+    cells.push(Cell::of(times.max(), nanoseconds));
     cells
 }
 
@@ -114,7 +127,7 @@ pub fn latency(trace_report: &TraceReport) -> String {
             let kinds =
                 [(&backend.confirmed[op], "confirmed"), (&backend.raw[op], "one raw replay")];
             for (times, kind) in kinds.into_iter().filter(|(times, _)| times.calls > 0) {
-                let mut row = [name, backend.name(), kind].map(str::to_owned).to_vec();
+                let mut row = text_cells([name, backend.name(), kind].map(str::to_owned));
                 row.extend(percentile_cells(times));
                 rows.push(row);
             }
@@ -134,8 +147,8 @@ pub fn size_classes(trace_report: &TraceReport) -> String {
     for (name, ops) in OPS {
         for backend in trace_report.allocators() {
             for (class, times) in best_by_class(backend, ops) {
-                let class = bytes(class as f64);
-                let mut row = [name, backend.name(), &class].map(str::to_owned).to_vec();
+                let mut row = text_cells([name, backend.name()].map(str::to_owned));
+                row.push(Cell::of(Some(class as f64), bytes));
                 row.extend(percentile_cells(&times));
                 rows.push(row);
             }
@@ -152,14 +165,15 @@ pub fn slow_calls(trace_report: &TraceReport) -> String {
     let mut rows = Vec::new();
     for backend in trace_report.allocators() {
         for call in figures::slow_calls(backend).into_iter().take(CALLS_MAX) {
+            let line = if call.site.is_empty() { "–".to_owned() } else { call.site.clone() };
             rows.push(vec![
-                backend.name().to_owned(),
-                nanoseconds(call.nanoseconds as f64),
-                seen_text(call),
-                call_text(call),
-                count(call.event),
-                if call.site.is_empty() { "–".to_owned() } else { call.site.clone() },
-                nanoseconds(call.longest_nanoseconds as f64),
+                backend.name().to_owned().into(),
+                Cell::of(Some(call.nanoseconds as f64), nanoseconds),
+                seen_text(call).into(),
+                call_text(call).into(),
+                count_cell(call.event),
+                line.into(),
+                Cell::of(Some(call.longest_nanoseconds as f64), nanoseconds),
             ]);
         }
     }
@@ -210,10 +224,10 @@ pub fn machine_noise(trace_report: &TraceReport) -> String {
 }
 
 /// The backends with memory, each as a row.
-fn memory_rows(
+fn memory_rows<C>(
     trace_report: &TraceReport,
-    row: impl Fn(&BackendFigures) -> Vec<String>,
-) -> Vec<Vec<String>> {
+    row: impl Fn(&BackendFigures) -> Vec<C>,
+) -> Vec<Vec<C>> {
     trace_report.backends.iter().filter(|backend| backend.has_memory()).map(row).collect()
 }
 
@@ -223,21 +237,23 @@ pub fn memory(trace_report: &TraceReport) -> String {
         let memory = &backend.memory;
         let about = memory.about();
         let times = |bytes: Option<f64>, live: f64| {
-            or_dash(
-                bytes.filter(|_| live > 0.0).map(|bytes| format!("{about}{}", ratio(bytes / live))),
-            )
+            let found = bytes.filter(|_| live > 0.0).map(|bytes| bytes / live);
+            Cell::of(found, |found| format!("{about}{}", ratio(found)))
         };
-        let mut row = vec![backend.name().to_owned()];
-        row.extend(ResidentFigure::ALL.map(|which| or_dash(memory.text(which))));
+        let mut row = text_cells([backend.name().to_owned()]);
+        row.extend(
+            ResidentFigure::ALL
+                .map(|which| Cell::of(memory.resident(which), |_| or_dash(memory.text(which)))),
+        );
         row.extend(
             [memory.trim_predicted_bytes, memory.flushed_bytes, memory.freed_bytes]
-                .map(|value| or_dash(value.map(bytes))),
+                .map(|value| Cell::of(value, bytes)),
         );
         row.extend([
             times(memory.peak_bytes, trace_report.live_peak_bytes),
             times(memory.mean_bytes, trace_report.live_mean_bytes),
             times(memory.end_bytes, trace_report.live_end_bytes),
-            or_dash(end_rounding(backend)),
+            or_dash(end_rounding(backend)).into(),
         ]);
         row
     };

@@ -118,8 +118,9 @@ fn paint(canvas: &mut Canvas, panel: &Panel, map: &HeapMapPanel, chart: &HeapMap
         let text = format!("▲ runs off to {}", bytes(map.bytes()));
         let left = panel.right - text_width(&text, STRONG) - 10.0;
         // Below the names of phases.
-        canvas.rectangle(left - 4.0, panel.top + 22.0, panel.right - 4.0, panel.top + 44.0, WHITE);
-        canvas.text(left, panel.top + 38.0, &text, STRONG, Anchor::Left);
+        let y = panel.top + phases::NAMES_PIXELS + 16.0;
+        canvas.rectangle(left - 4.0, y - 16.0, panel.right - 4.0, y + 6.0, WHITE);
+        canvas.text(left, y, &text, STRONG, Anchor::Left);
     }
 }
 

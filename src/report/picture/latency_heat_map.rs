@@ -1,11 +1,11 @@
 //! Picture of service times over the replay: a heat map for each backend, below the live heap.
 
-use super::canvas::{Anchor, Canvas, Stroke, shorten, text_width};
+use super::canvas::{Anchor, Canvas, Stroke, fitted, text_width};
 use super::frame::{LEFT, RIGHT, SMALL, STRONG, TINY, frame};
 use super::panel::Panel;
-use super::phases::mark_line;
+use super::phases::{mark_line, names_above};
 use crate::report::chart::{LatencyHeatMapChart, LatencyHeatMapRow, Scale, tick_text};
-use crate::report::palette::{AXIS, Colour, LIVE, SOFT, WHITE, WORSE};
+use crate::report::palette::{AXIS, Colour, LIVE, WHITE, WORSE};
 use crate::results::ProgramMark;
 use crate::units::{byte_unit, count, figure, nanosecond_tick, nanoseconds};
 
@@ -90,20 +90,14 @@ fn live(canvas: &mut Canvas, panel: &Panel, chart: &LatencyHeatMapChart) {
     canvas.text(panel.left - 9.0, panel.bottom + 1.0, "0", TINY, Anchor::Right);
 }
 
-/// The names of the phases above the live heap; one that would touch the one before is left out.
+/// The lines of the marks over the live heap, and their names above it.
 fn names(canvas: &mut Canvas, panel: &Panel, chart: &LatencyHeatMapChart) {
-    let mut free_from = panel.left;
-    for ProgramMark { event, name } in &chart.marks {
-        let x = panel.x(chart.calls_axis.in_unit(*event as f64));
-        mark_line(canvas, x, panel.top - 4.0, panel.bottom);
-        let kind = TINY.in_colour(SOFT);
-        let name = shorten(name, kind, 150.0);
-        let width = text_width(&name, kind);
-        if x >= free_from && x + width < panel.right {
-            canvas.text(x, panel.top - 7.0, &name, kind, Anchor::Left);
-            free_from = x + width + 10.0;
-        }
+    let x = |mark: &ProgramMark| panel.x(chart.calls_axis.in_unit(mark.event as f64));
+    for mark in &chart.marks {
+        mark_line(canvas, x(mark), panel.top - 4.0, panel.bottom);
     }
+    let marks = chart.marks.iter().map(|mark| (mark.name.as_str(), x(mark)));
+    names_above(canvas, panel, panel.top - 7.0, marks);
 }
 
 fn row(canvas: &mut Canvas, chart: &LatencyHeatMapChart, panel: &Panel, row: &LatencyHeatMapRow) {
@@ -162,17 +156,19 @@ fn dots(canvas: &mut Canvas, chart: &LatencyHeatMapChart, panel: &Panel, row: &L
 
 /// The backend's name and its figures, as many lines as there is space for.
 fn label(canvas: &mut Canvas, panel: &Panel, row: &LatencyHeatMapRow) {
+    /// Pixels between the left edge and the numbers of the axis.
+    const SPACE: f64 = 124.0;
     let high = panel.bottom - panel.top;
     let kind = STRONG.sized(if high > 44.0 { 16.0 } else { 13.0 });
-    let mut lines = vec![
-        format!("{} in calls", nanoseconds(row.total_ns)),
-        format!("{} over 1 ms", count(row.over_1ms as u64)),
-        format!("{} over 100 µs", count(row.over_100us as u64)),
-    ];
+    let total = row.total_ns.map(|total| format!("{} in all calls", nanoseconds(total)));
+    let mut lines: Vec<String> = total.into_iter().collect();
+    lines.push(format!("{} over 1 ms", count(row.over_1ms as u64)));
+    lines.push(format!("{} over 100 µs", count(row.over_100us as u64)));
     lines.truncate(((high - 18.0) / 18.0).max(0.0) as usize);
     let mut y = (panel.top + panel.bottom) / 2.0 - 9.0 * lines.len() as f64 + 5.0;
-    let right = LEFT + 124.0;
-    canvas.text(right, y, &shorten(&row.backend.name, kind, 140.0), kind, Anchor::Right);
+    let right = LEFT + SPACE;
+    let (name, kind) = fitted(&row.backend.name, kind, 12.0, SPACE);
+    canvas.text(right, y, &name, kind, Anchor::Right);
     for line in lines {
         y += 18.0;
         canvas.text(right, y, &line, TINY, Anchor::Right);

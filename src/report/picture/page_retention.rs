@@ -121,7 +121,10 @@ fn live_column(canvas: &mut Canvas, chart: &PageRetentionChart, panel: &Panel, r
         let value = line.live_bytes / chart.live_reach.unit_bytes;
         let end = bar(canvas, panel, value, y, LIVE);
         let kind = if line.live_bytes * 10.0 > total { STRONG } else { SMALL };
-        let used = canvas.text(end + 5.0, y + 5.0, &figure(value), kind, Anchor::Left);
+        let number = number_text(line.live_bytes, &chart.live_reach, |text| {
+            text_width(text, kind) <= (panel.right - end - 4.0).max(36.0)
+        });
+        let used = canvas.text(end + 5.0, y + 5.0, &number, kind, Anchor::Left);
         let rank = line.rank_by_live.map_or(String::new(), |rank| format!("#{rank}"));
         if end + 5.0 + used + 8.0 + text_width(&rank, SMALL) < panel.right {
             canvas.text(panel.right, y + 5.0, &rank, SMALL, Anchor::Right);
@@ -147,7 +150,7 @@ fn free_space_column(
         let large = free * 10.0 > total;
         let kind = if large { STRONG } else { SMALL };
         let space = (panel.right - end - 4.0).max(36.0);
-        let number = free_space_text(free, reach, |text| text_width(text, kind) <= space);
+        let number = number_text(free, reach, |text| text_width(text, kind) <= space);
         let used = canvas.text(end + 5.0, y + 5.0, &number, kind, Anchor::Left);
         let live = line.live_bytes;
         if large && live > 0.0 && free >= 2.0 * live {
@@ -160,12 +163,16 @@ fn free_space_column(
     }
 }
 
-/// The number at a bar; with a unit where it is above the axis, and fits so.
-fn free_space_text(free: f64, reach: &Reach, fits: impl Fn(&str) -> bool) -> String {
+/// The number at a bar, in the unit of the axis. One that is above the axis, or too small for two digits in
+/// that unit, has a unit of its own where it fits.
+fn number_text(shown_bytes: f64, reach: &Reach, fits: impl Fn(&str) -> bool) -> String {
+    /// Smaller numbers begin with 0.0.
+    const TWO_DIGITS: f64 = 0.0995;
     /// Smaller numbers would need an exponent.
     const LEAST: f64 = 0.001;
-    let (value, with_unit) = (free / reach.unit_bytes, bytes(free));
-    if free > reach.most_bytes * 1.001 && fits(&with_unit) {
+    let (value, with_unit) = (shown_bytes / reach.unit_bytes, bytes(shown_bytes));
+    let is_off = shown_bytes > reach.most_bytes * 1.001 || value > 0.0 && value < TWO_DIGITS;
+    if is_off && fits(&with_unit) {
         with_unit
     } else if value > 0.0 && value < LEAST {
         format!("<{LEAST}")
@@ -178,8 +185,8 @@ fn free_space_text(free: f64, reach: &Reach, fits: impl Fn(&str) -> bool) -> Str
 fn column_heading(canvas: &mut Canvas, panel: &Panel, name: &str, total: f64) {
     let space = panel.right - panel.left;
     let text = if space > WIDE {
-        let name = shorten(name, HEADING, space);
-        canvas.text(panel.left, panel.top - 42.0, &name, HEADING, Anchor::Left);
+        let (name, kind) = fitted(name, HEADING, 12.0, space);
+        canvas.text(panel.left, panel.top - 42.0, &name, kind, Anchor::Left);
         format!("{} of free space", bytes(total))
     } else {
         // In a narrow column the settings are below the name, so that two of a family are
@@ -222,6 +229,18 @@ fn bar(canvas: &mut Canvas, panel: &Panel, value: f64, middle: f64, colour: Colo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_far_below_the_unit_of_the_axis_have_their_own() {
+        let reach = Reach { most_bytes: 6.3e6, unit: "MiB", unit_bytes: 1_048_576.0 };
+        let text = |bytes, fits| number_text(bytes, &reach, |_| fits).replace('\u{a0}', " ");
+        assert_eq!(text(6e6, true), "5.7");
+        assert_eq!(text(97.0, true), "97 B");
+        assert_eq!(text(45e3, true), "44 KiB");
+        assert_eq!(text(7e6, true), "6.7 MiB");
+        assert_eq!(text(97.0, false), "<0.001");
+        assert_eq!(text(0.0, true), "0");
+    }
 
     #[test]
     fn folders_distinguish_files_of_the_same_name() {

@@ -11,8 +11,52 @@ pub fn mark_line(canvas: &mut Canvas, x: f64, top: f64, bottom: f64) {
     canvas.line(&[(x, top), (x, bottom)], Stroke::dashed(1.0, AXIS, 2.0, 3.0));
 }
 
+/// Pixels between the base lines of two rows of names.
+const ROW_PIXELS: f64 = 14.0;
+/// Pixels below the upper edge of a panel that the names of [`draw`] may take.
+pub const NAMES_PIXELS: f64 = 16.0 + ROW_PIXELS;
+/// The longest name in pixels.
+const NAME_PIXELS: f64 = 110.0;
+/// Pixels between a line and its name.
+const BESIDE: f64 = 4.0;
+/// Pixels between two names of a row.
+const APART: f64 = 8.0;
+
+/// Where the name of a mark is.
+#[derive(Clone, Debug, PartialEq)]
+struct PlacedName {
+    name: String,
+    left: f64,
+    width: f64,
+    row: usize,
+}
+
+/// Places the names of marks, each a name with the pixel of its line. A name is to the right of its
+/// line, or to the left where the panel ends before it. One that would touch another goes to the next
+/// of `rows`; where there is no space in any, it is left out.
+fn placed<'a>(
+    marks: impl Iterator<Item = (&'a str, f64)>,
+    (from, to): (f64, f64),
+    rows: usize,
+) -> Vec<PlacedName> {
+    let mut placed: Vec<PlacedName> = Vec::new();
+    for (name, x) in marks {
+        let name = shorten(name, TINY, NAME_PIXELS);
+        let width = text_width(&name, TINY);
+        let is_right = x + BESIDE + width < to;
+        let left = if is_right { x + BESIDE } else { x - BESIDE - width };
+        let touches = |other: &PlacedName| {
+            left < other.left + other.width + APART && other.left < left + width + APART
+        };
+        let is_free = |row: &usize| !placed.iter().any(|at| at.row == *row && touches(at));
+        let row = (0..rows).find(is_free).filter(|_| left >= from);
+        placed.extend(row.map(|row| PlacedName { name, left, width, row }));
+    }
+    placed
+}
+
 /// Draws a thin line at each mark, `at` its place across the panel; with names at the top where
-/// they are `named`. A name that would touch the one before it is left out.
+/// they are `named`, in two rows.
 pub fn draw(
     canvas: &mut Canvas,
     panel: &Panel,
@@ -23,16 +67,50 @@ pub fn draw(
     for phase in phases {
         mark_line(canvas, panel.x(at(phase)), panel.top, panel.bottom);
     }
-    let mut free_from = panel.left;
-    for phase in phases.iter().filter(|_| named) {
-        let x = panel.x(at(phase));
-        let kind = TINY.in_colour(SOFT);
-        let name = shorten(&phase.name, kind, 110.0);
-        let width = text_width(&name, kind);
-        if x + 3.0 >= free_from && x + 6.0 + width < panel.right {
-            canvas.rectangle(x + 2.0, panel.top + 1.0, x + 6.0 + width, panel.top + 16.0, WHITE);
-            canvas.text(x + 4.0, panel.top + 12.0, &name, kind, Anchor::Left);
-            free_from = x + 12.0 + width;
+    let marks = phases.iter().filter(|_| named);
+    let marks = marks.map(|phase| (phase.name.as_str(), panel.x(at(phase))));
+    for PlacedName { name, left, width, row } in placed(marks, (panel.left, panel.right), 2) {
+        let y = panel.top + 12.0 + ROW_PIXELS * row as f64;
+        canvas.rectangle(left - 2.0, y - 11.0, left + width + 2.0, y + 3.5, WHITE);
+        canvas.text(left, y, &name, TINY.in_colour(SOFT), Anchor::Left);
+    }
+}
+
+/// Sets the names of marks in one row above a panel, the base line at `y`.
+pub fn names_above<'a>(
+    canvas: &mut Canvas,
+    panel: &Panel,
+    y: f64,
+    marks: impl Iterator<Item = (&'a str, f64)>,
+) {
+    for PlacedName { name, left, .. } in placed(marks, (panel.left, panel.right), 1) {
+        canvas.text(left, y, &name, TINY.in_colour(SOFT), Anchor::Left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_would_touch_or_leave_the_panel_have_another_place() {
+        let marks = [("loaded", 10.0), ("burst", 52.0), ("burst", 94.0), ("done", 299.0)];
+        let found = placed(marks.into_iter(), (0.0, 300.0), 2);
+        let names: Vec<&str> = found.iter().map(|at| at.name.as_str()).collect();
+        assert_eq!(names, ["loaded", "burst", "burst", "done"]);
+        assert_eq!([found[0].row, found[1].row, found[2].row], [0, 1, 0]);
+        let done = &found[3];
+        assert!(done.left + done.width < 299.0 && done.row == 0, "{done:?}");
+        for (at, one) in found.iter().enumerate() {
+            let touches = |other: &&PlacedName| {
+                other.row == one.row
+                    && one.left < other.left + other.width
+                    && other.left < one.left + one.width
+            };
+            assert!(found[at + 1..].iter().find(touches).is_none(), "{one:?}");
         }
+        // A name for which there is no space at all is left out.
+        assert_eq!(placed([("a", 10.0), ("b", 11.0)].into_iter(), (0.0, 300.0), 1).len(), 1);
+        assert!(placed([("a name", 9.0)].into_iter(), (0.0, 10.0), 2).is_empty());
     }
 }

@@ -66,8 +66,9 @@ fn axes(canvas: &mut Canvas, chart: &PlacementChart, panel: &Panel, shares: &Pan
 
 fn visit(canvas: &mut Canvas, panel: &Panel, row: &PlacementRow, y: f64, step: f64) {
     let kind = STRONG.sized((step * 0.5).min(17.0));
-    let (name, kind) = fitted(&row.backend.name, kind, 11.0, 200.0);
-    canvas.text(panel.left - 12.0, y + kind.size * 0.36, &name, kind, Anchor::Right);
+    let right = panel.left - 12.0;
+    let (name, kind) = fitted(&row.backend.name, kind, 11.0, right - LEFT);
+    canvas.text(right, y + kind.size * 0.36, &name, kind, Anchor::Right);
     let half = (step * 0.24).min(14.0);
     let [middle, low, high] = row.visit_ns.map(|ns| panel.x(ns));
     canvas.rectangle(low, y - half, high, y + half, row.backend.colour.pale(0.68));

@@ -107,13 +107,19 @@ fn dot(canvas: &mut Canvas, panel: &Panel, row: &ThroughputRow, y: f64, step: f6
 
 fn row_name(canvas: &mut Canvas, right: f64, y: f64, row: &ThroughputRow, step: f64) {
     let kind = STRONG.sized((step * 0.5).min(17.0));
-    let (name, kind) = fitted(&row.backend.name, kind, 11.0, 206.0);
+    let (name, kind) = fitted(&row.backend.name, kind, 11.0, right - LEFT);
     if step < LOW_ROW {
         canvas.text(right, y + kind.size * 0.36, &name, kind, Anchor::Right);
         return;
     }
     canvas.text(right, y + 1.0, &name, kind, Anchor::Right);
-    canvas.text(right, y + 20.0, &short_version(&row.note, TINY, 210.0), TINY, Anchor::Right);
+    canvas.text(
+        right,
+        y + 20.0,
+        &short_version(&row.note, TINY, right - LEFT),
+        TINY,
+        Anchor::Right,
+    );
 }
 
 /// Time per call along the trace.

@@ -162,7 +162,8 @@ fn plot(
         let text = format!("live peak {}", figure3(axis.in_unit(chart.live_peak_bytes)));
         let kind = Type { bold: true, ..TINY.in_colour(LIVE) };
         // Near the top are the names of phases.
-        let y = if live < panel.top + 38.0 { live + 16.0 } else { live - 6.0 };
+        let y =
+            if live < panel.top + phases::NAMES_PIXELS + 22.0 { live + 16.0 } else { live - 6.0 };
         label_on_white(canvas, panel.left + 6.0, y, &text, kind);
     }
 }
@@ -198,7 +199,8 @@ fn runs_off(
     let text = format!("▲ runs off to {}", bytes(described.highest_bytes));
     let width = text_width(&text, STRONG);
     // Below the names of phases.
-    label_on_white(canvas, panel.right - width - 6.0, panel.top + 38.0, &text, STRONG);
+    let y = panel.top + phases::NAMES_PIXELS + 16.0;
+    label_on_white(canvas, panel.right - width - 6.0, y, &text, STRONG);
 }
 
 /// Where the bar of a backend's end is.

@@ -19,8 +19,10 @@ window.Blob = class extends Blob {
 URL.createObjectURL = () => "#";
 const follow = HTMLAnchorElement.prototype.click;
 HTMLAnchorElement.prototype.click = function click() {
+  if (this.download) savedName = this.download;
   if (!this.download) follow.call(this);
 };
+let savedName = null;
 function csvOf(buttonOrSelector) {
   saved = null;
   const button = typeof buttonOrSelector === "string" ? one(buttonOrSelector) : buttonOrSelector;

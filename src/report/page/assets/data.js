@@ -245,10 +245,21 @@ function csv(rows) {
   return rows.map((row) => row.map(cell).join(",") + "\n").join("");
 }
 
-/** A button that saves rows as a file. `rows` is called when it is pressed. */
-function csvButton(name, rows, what) {
+/** The name of a file: what it is of, then what it is. */
+function fileName(...parts) {
+  const plain = (part) => part.replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[-.]+|-+$/g, "");
+  return `${parts.map(plain).filter(Boolean).join("-")}.csv`;
+}
+
+/**
+ * A button that saves rows as a file, by `name` after the trace that is shown. `rows`, and `name` where it
+ * is a function, are called when it is pressed. `isOfRun` is of what all traces share.
+ */
+function csvButton(name, rows, what, isOfRun = false) {
   const save = () => {
-    const link = el("a", { download: `${name}.csv` });
+    const own = typeof name === "function" ? name() : name;
+    const trace = isOfRun ? "run" : (model.traces?.[view.trace]?.name ?? "");
+    const link = el("a", { download: fileName(trace, own) });
     link.href = URL.createObjectURL(new Blob([csv(rows())], { type: "text/csv" }));
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);

@@ -61,7 +61,7 @@ function heapMapView() {
     el(
       "p",
       { class: "tools" },
-      csvButton("heap-map", () => heapMapRows(), "the cells in the segment"),
+      csvButton("heap-map-cells", () => heapMapRows(), "the cells in the segment"),
     ),
     scale,
     width,
@@ -189,7 +189,8 @@ function place(address) {
 function levelText(level) {
   if (level === NOWHERE) return "not resident";
   if (level === 0) return "resident without a live byte";
-  return `resident, ${level === 1 ? "up to" : `${level - 1} to`} ${level} sixteenths live`;
+  const [from, to] = [level - 1, level].map((sixteenths) => Math.round(sixteenths * 6.25));
+  return `resident, ${level === 1 ? "up to" : `${from} to`} ${to}\u00a0% live`;
 }
 
 function heapCellText(plot, map, row, column) {

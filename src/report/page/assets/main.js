@@ -55,6 +55,14 @@ function typedSegment() {
   redrawSoon();
 }
 
+/** The name of a phase; one of several with this name has its number. */
+function phaseName(marks, number) {
+  const { name } = marks[number];
+  const isSame = (mark) => mark.name === name;
+  const all = marks.filter(isSame).length;
+  return all === 1 ? name : `${name} (${marks.slice(0, number + 1).filter(isSame).length} of ${all})`;
+}
+
 /** Chooses the segment of a phase, from its mark to the next one. */
 function selectPhase(number) {
   const { marks, calls } = currentTrace();
@@ -108,7 +116,9 @@ function drawControls() {
   const [from, to] = segment();
   traces.value = view.trace;
   chips.forEach((chip, number) => (chip.box.checked = !view.hidden.has(number)));
-  const marks = trace.marks.map((mark, number) => el("option", { value: number }, mark.name));
+  const marks = trace.marks.map((mark, number) =>
+    el("option", { value: number }, phaseName(trace.marks, number)),
+  );
   phases.replaceChildren(el("option", { value: -1 }, "all"), ...marks);
   const isPhase = (mark, number) =>
     mark.event === from && (trace.marks[number + 1]?.event ?? trace.calls) === to;

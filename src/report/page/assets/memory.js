@@ -147,7 +147,11 @@ function memoryView() {
       { class: "tools" },
       el("label", { for: "memory-mode" }, "Show "),
       mode,
-      csvButton("memory", () => memoryRows(), "the samples in the segment, of the backends that are on"),
+      csvButton(
+        "memory-samples",
+        () => memoryRows(),
+        "the samples in the segment, of the backends that are on",
+      ),
     ),
     legend,
     panels,

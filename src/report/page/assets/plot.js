@@ -364,16 +364,25 @@ function paintMarks(plot, isNamed) {
   context.font = "10px system-ui, sans-serif";
   context.textAlign = "left";
   context.textBaseline = "top";
-  let free = -Infinity;
+  const end = plot.width - plot.margin.right;
+  const placed = [];
   for (const mark of currentTrace().marks) {
     const x = plot.px(view.axis === "clock" ? mark.clock_bytes : mark.event);
     context.beginPath();
     context.moveTo(x, plot.margin.top);
     context.lineTo(x, plot.height - plot.margin.bottom);
     context.stroke();
-    if (!isNamed || x < free) continue;
-    context.fillText(mark.name, x + 3, plot.margin.top);
-    free = x + 9 + context.measureText(mark.name).width;
+    if (!isNamed) continue;
+    // To the right of the line, or to the left where the plot ends; in the second row where the first has
+    // no space.
+    const width = context.measureText(mark.name).width;
+    const left = x + 3 + width < end ? x + 3 : x - 3 - width;
+    const isFree = (row) =>
+      placed.every((name) => name.row !== row || left > name.to + 6 || left + width + 6 < name.left);
+    const row = [0, 1].find(isFree);
+    if (row === undefined || left < plot.margin.left || x > end) continue;
+    context.fillText(mark.name, left, plot.margin.top + 11 * row);
+    placed.push({ row, left, to: left + width });
   }
   context.restore();
 }

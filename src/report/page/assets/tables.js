@@ -16,15 +16,29 @@ const UNITS = {
   "%": 1,
 };
 
-/** The number that a cell begins with, in its smallest unit; NaN for other text. */
-function quantity(text) {
+/** A text that begins with a number: the number in its smallest unit, the unit, and what stands around it. */
+function measured(text) {
   const plain = text
     .replace(/\u202f/g, "")
     .replace(/\u00a0/g, " ")
     .replace("−", "-")
     .trim();
-  const match = plain.match(/^[≈×(]*(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?([A-Za-zµ%]+)?/);
-  return match ? Number(match[1]) * (UNITS[match[2]] || 1) : NaN;
+  const match = plain.match(/^([≈≠× (±]*)(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?([A-Za-zµ%]+)?(.*)$/s);
+  if (!match) return null;
+  const [, before, number, name, after] = match;
+  return { value: Number(number) * (UNITS[name] || 1), unit: unitOf(name), before, name, after };
+}
+
+/** The unit of numbers that are no longer in thousands of it; empty for counts. */
+function unitOf(name) {
+  if (name === "%") return "%";
+  if (name === "B" || /^[KMGT]iB$/.test(name)) return "bytes";
+  return ["ns", "µs", "ms", "s"].includes(name) ? "ns" : "";
+}
+
+/** The number that a cell begins with, in its smallest unit; NaN for other text. */
+function quantity(text) {
+  return measured(text)?.value ?? NaN;
 }
 
 /** The number of a cell: its exact value, its quantity, or the size in `malloc of 64 B`. */
@@ -89,7 +103,13 @@ function enhance(table) {
     "p",
     { class: "tools" },
     find,
-    csvButton(name, () => tableRows(table), `the table ${name}`),
+    csvButton(
+      // Each moment has its own table of lines.
+      () => (name === "lines" ? `lines-at-${currentMoment().moment}` : name),
+      () => tableRows(table),
+      `the table ${name}`,
+      table.closest(".run") !== null,
+    ),
     counted,
   );
   table.closest(".scroll").before(tools);
@@ -138,15 +158,52 @@ function applyTable(table, find, counted) {
   counted.textContent = visible === rows.length ? "" : `${visible} of ${rows.length} rows`;
 }
 
-/** The rows of a table that are shown, as they are shown; exact where a cell has its exact value. */
+/**
+ * A column as it is saved: its name, and a text for each cell. A column of numbers has plain numbers, exact
+ * where the page has the exact value, and their unit in its name. What stands beside a number, such as a
+ * range, is in a column of its own.
+ */
+function savedColumns(name, cells) {
+  const textOf = (cell) => [...cell.childNodes].map((node) => node.textContent).join(" ");
+  const texts = cells.map((cell) => textOf(cell).replace(/\u00a0/g, " ").trim());
+  const asShown = [[name, ...texts]];
+  const found = cells.map((cell) => (isUnknown(cell) ? null : measured(textOf(cell))));
+  // Zero has any unit.
+  const units = new Set(found.filter((one) => one && (one.value || one.unit)).map((one) => one.unit));
+  if (!units.size) units.add("");
+  const isWhole = (one, cell) =>
+    cell.dataset.value !== undefined || (!one.name || UNITS[one.name]) && /^(\s*\(.*)?$/s.test(one.after);
+  const isPlain = found.every((one, at) => !one || isWhole(one, cells[at]));
+  const rows = cells.map((cell) => ({ cells: [cell] }));
+  if (!isPlain || units.size !== 1 || !isOfNumbers(rows, 0)) return asShown;
+  const [unit] = units;
+  const number = (one, cell) => {
+    if (!one) return "";
+    if (cell.dataset.value !== undefined) return cell.dataset.value;
+    return unit === "bytes" ? Math.round(one.value) : Number(one.value.toPrecision(12));
+  };
+  const note = (one, at) => {
+    if (!one) return texts[at] === "–" ? "" : texts[at];
+    return [one.before.replace("×", ""), one.after].map((part) => part.trim()).filter(Boolean).join(" ");
+  };
+  const columns = [[unit ? `${name} (${unit})` : name, ...found.map((one, at) => number(one, cells[at]))]];
+  const notes = found.map(note);
+  if (notes.some(Boolean)) columns.push([`${name}, note`, ...notes]);
+  return columns;
+}
+
+/** The rows of a table that are shown. */
 function tableRows(table) {
-  const cellsOf = (row) => [...row.cells].filter((cell) => !cell.hidden);
-  const heads = cellsOf(table.tHead.rows[0]).map((head) => head.dataset.name);
+  const heads = [...table.tHead.rows[0].cells];
   const shownRows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
-  return [
-    heads,
-    ...shownRows.map((row) => cellsOf(row).map((cell) => cell.dataset.value || cell.textContent)),
-  ];
+  const columns = heads.flatMap((head, column) => {
+    if (head.hidden) return [];
+    return savedColumns(
+      head.dataset.name,
+      shownRows.map((row) => row.cells[column]),
+    );
+  });
+  return columns[0].map((_, row) => columns.map((column) => column[row]));
 }
 
 /** The moment whose lines are shown: the end, or the live peak of a program that frees all. */

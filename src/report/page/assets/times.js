@@ -41,7 +41,7 @@ function percentilesView() {
       { class: "tools" },
       el("button", { type: "button", onclick: showAll }, "All percentiles"),
       allNotice.element,
-      csvButton("percentiles", () => percentileRows(), "the percentiles that are shown"),
+      csvButton("percentile-curves", () => percentileRows(), "the percentiles that are shown"),
     ),
     whole,
     legend,
@@ -278,7 +278,7 @@ function latencyMapView() {
     el(
       "p",
       { class: "tools" },
-      csvButton("latency-map", () => latencyRows(), "the cells in the segment"),
+      csvButton("latency-map-cells", () => latencyRows(), "the cells in the segment"),
     ),
     width,
     panels,
