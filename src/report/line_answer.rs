@@ -7,9 +7,9 @@ use super::figures::{BackendFigures, TraceReport};
 use super::free_list_note::{collection_note, free_list_note, reused_note};
 use super::own_line::own_line_notes;
 use super::peak_survival::little_left;
-use super::text::{capitalised, list};
-use super::unit_table::{LineChange, changes};
-use crate::results::Moment;
+use super::text::{capitalised, list, short_line};
+use super::unit_table::{LineChange, changes, held_text};
+use crate::results::{Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES};
 
 /// Lines of today's allocator, at most.
 const LINES_MAX: usize = 2;
@@ -52,10 +52,16 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
             named.push(change.line.to_owned());
         }
         if lines.is_empty() {
-            sentences.push(format!(
-                "{} under {today}, no line's change is known to return memory.",
-                capitalised(&at_end)
-            ));
+            let at_end = capitalised(&at_end);
+            sentences.push(match held_most(trace_report, backend) {
+                // Its blocks lie side by side: elsewhere they would take as much.
+                Some((line, held)) => format!(
+                    "{at_end} under {today}, {} holds most, {held}. Allocated elsewhere, no line's blocks \
+                     are known to return memory: only fewer of them would.",
+                    short_line(line)
+                ),
+                None => format!("{at_end} under {today}, no line's change is known to return memory."),
+            });
         }
     }
     let specs = first.map(|backend| backend.spec);
@@ -86,6 +92,21 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
     let notes = [Some(HOLDERS_NOTE), reused_note(trace_report), collection_note(trace_report)];
     let notes = notes.into_iter().flatten().filter(|_| has_change).map(str::to_owned);
     LineAnswer { lines: sentences, notes: notes.collect() }
+}
+
+/// The line that a person can change that holds most at the end, and what it holds; `None` where no line
+/// holds a notable amount.
+fn held_most<'a>(
+    trace_report: &TraceReport,
+    backend: &BackendFigures<'a>,
+) -> Option<(&'a str, String)> {
+    let rows = backend.rows.attributions.iter().filter(|row| row.moment == Moment::End);
+    let rows = rows.filter(|row| !row.site.is_empty() && row.site != OTHER_SITES);
+    let most = rows
+        .filter(|row| trace_report.trace.is_changeable(&row.site))
+        .max_by_key(|row| row.live_bytes)
+        .filter(|row| row.live_bytes >= RETURNABLE_LEAST_BYTES)?;
+    Some((&most.site, held_text(trace_report, &most.site)?))
 }
 
 /// The changes of lines under a backend: the program's own lines first, and those whose blocks are of the

@@ -82,7 +82,7 @@ fn returned_cell(predicted_bytes: u64, resident_bytes: Option<[f64; 2]>) -> Stri
 }
 
 /// What the live blocks of a line hold at the end; `None` where no backend has it.
-fn held_text(trace_report: &TraceReport, line: &str) -> Option<String> {
+pub fn held_text(trace_report: &TraceReport, line: &str) -> Option<String> {
     let row = held(trace_report, line)?;
     let plural = if row.live_blocks == 1 { "" } else { "s" };
     let (held, blocks) = (bytes(row.live_bytes as f64), count(row.live_blocks));

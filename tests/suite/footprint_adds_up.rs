@@ -353,6 +353,27 @@ fn the_first_line_saves_what_is_attributed_to_it() {
     assert!(code == Some(2) && errors.contains("heaplay inspect"), "{errors}");
 }
 
+/// A leak is a line that holds more and more: 40,000 blocks of 100 bytes, one for each ten that end at once.
+#[test]
+fn a_line_that_grows_has_what_it_held_before() {
+    let mut text = "event,op,size,lifetime,site\n".to_owned();
+    for block in 0..40_000_u64 {
+        text += &format!("{},malloc,100,,app.py:8\n", block * 21);
+        for short in 0..10 {
+            text += &format!("{},malloc,100,1,app.py:3\n", block * 21 + 1 + 2 * short);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("leak.csv");
+    fs::write(&trace, text).unwrap();
+    let mut command = heaplay();
+    command.arg("run").arg(&trace).args(["--passes", "footprint", "-b", "malloc", "--out"]);
+    let text = expect(0, command.arg(folder.path().join("run"))).replace('\u{a0}', " ");
+    let line = "under malloc, app.py:8 holds most, 3.8 MiB in 40 000 blocks (it grows: 1.9 MiB at half of \
+                the calls).";
+    assert!(text.replace('\u{202f}', " ").contains(line), "{text}");
+}
+
 /// Where an allocator returns memory after a delay, its figure has two bounds, or the pace of the
 /// program.
 #[test]
