@@ -148,9 +148,9 @@ fn a_broken_library_costs_its_own_row_and_the_row_has_the_reason() {
     );
     let slow = format!("#include <unistd.h>\n{slow}");
     let mut cases = vec![
-        // Names that only the loader looks up. A path without a library is refused before the run.
-        ("so:heaplay-missing.so".to_owned(), "No such file"),
-        ("preload:heaplay-missing.so".to_owned(), "it does not replace malloc"),
+        // A library that is there, and no allocator. One that is not there is refused before the run.
+        ("so:libm.so.6".to_owned(), "missing symbol: it defines no `malloc`"),
+        ("preload:libm.so.6".to_owned(), "it does not replace malloc"),
     ];
     let built = [
         ("good", calls.to_owned()),

@@ -23,7 +23,7 @@ function measured(text) {
     .replace(/\u00a0/g, " ")
     .replace("−", "-")
     .trim();
-  const match = plain.match(/^([≈≠× (±]*)(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?([A-Za-zµ%]+)?(.*)$/s);
+  const match = plain.match(/^([≈≠× (±]*)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?([A-Za-zµ%]+)?(.*)$/s);
   if (!match) return null;
   const [, before, number, name, after] = match;
   return { value: Number(number) * (UNITS[name] || 1), unit: unitOf(name), before, name, after };
