@@ -16,7 +16,7 @@ pub enum BackendError {
     /// The path of a file where a backend was expected.
     #[error(
         "`{path}` is a path, and no backend: write so:{path} for a shared library{}",
-        if *exists { "" } else { "; there is no such file, so check the path" }
+        if *exists || !path.contains('/') { "" } else { "; there is no such file, so check the path" }
     )]
     Path {
         /// The path as written.

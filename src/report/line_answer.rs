@@ -83,6 +83,16 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
         named.push(change.line.to_owned());
     }
     let has_change = !named.is_empty();
+    // What holds most may return little when it lies elsewhere, and is a leak all the same.
+    if let Some(backend) = first.filter(|_| has_change)
+        && let Some((line, held)) = held_most(trace_report, backend)
+        && !named.iter().any(|known| known == line)
+    {
+        sentences.push(format!(
+            "{} holds most of what is live, {held}: only fewer of its blocks return memory.",
+            short_line(line)
+        ));
+    }
     if !has_change {
         sentences.extend(otherwise.map(str::to_owned));
         named.extend(retaining);

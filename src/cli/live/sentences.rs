@@ -89,8 +89,8 @@ enum TimePrediction {
     Right(PredictedShare),
     /// It is not, and the interval reaches within that error, or near it.
     Off(PredictedShare),
-    /// Nothing is clear.
-    Unknown,
+    /// Nothing is clear after so few rounds.
+    Unknown(PredictedShare),
     /// The interval does not reach that far, or the sign is another.
     Contradicted(PredictedShare),
 }
@@ -98,7 +98,7 @@ enum TimePrediction {
 /// Compares a measured difference with a predicted share.
 fn judge_time(found: &TimeComparison, predicted: PredictedShare) -> TimePrediction {
     if !found.lower.is_finite() {
-        return TimePrediction::Unknown;
+        return TimePrediction::Unknown(predicted);
     }
     // What is shown is compared: without a sign that is no difference.
     let share = if predicted.has_sign() { predicted.share } else { 0.0 };
@@ -206,11 +206,13 @@ fn time_prediction_text(all: &[LiveRuns], at: usize, predictions: &Predictions) 
             }
             _ => format!(" as predicted ({predicted})"),
         },
-        Some(TimePrediction::Off(predicted)) => format!(" ({predicted} predicted)"),
+        Some(TimePrediction::Off(predicted) | TimePrediction::Unknown(predicted)) => {
+            format!(" ({predicted} predicted)")
+        }
         None if predictions.threads().may_contend => {
             ", not predicted: several threads allocate".to_owned()
         }
-        _ => String::new(),
+        None => String::new(),
     }
 }
 
@@ -225,7 +227,7 @@ fn prediction_text(range: [f64; 2], values: &[f64]) -> String {
         // A range of a factor of two says little.
         let is_wide = range[1] > 2.0 * range[0].max(1.0) && range[1] - range[0] > 2.0 * SMALL_BYTES;
         return match is_wide {
-            true => format!(" as predicted ({})", byte_range(&range)),
+            true => format!(" within the wide range predicted ({})", byte_range(&range)),
             false => " as predicted".to_owned(),
         };
     }
@@ -357,7 +359,7 @@ mod tests {
         let open = found(0.3, -0.1, 0.8, Decision::Open);
         assert_eq!(judge(&open, -0.29), off(-0.29));
         let few = found(0.3, f64::NEG_INFINITY, f64::INFINITY, Decision::Open);
-        assert_eq!(judge(&few, -0.29), TimePrediction::Unknown);
+        assert!(matches!(judge(&few, -0.29), TimePrediction::Unknown(_)));
     }
 
     #[test]
@@ -368,7 +370,10 @@ mod tests {
         };
         assert_eq!(text([149.0, 149.0], [148.9, 149.3, 151.0]), " as predicted");
         assert_eq!(text([153.0, 164.0], [164.0, 164.2, 164.4]), " as predicted");
-        assert_eq!(text([4.0, 149.0], [148.8, 149.0, 149.1]), " as predicted (4.0 MiB–149 MiB)");
+        assert_eq!(
+            text([4.0, 149.0], [148.8, 149.0, 149.1]),
+            " within the wide range predicted (4.0 MiB–149 MiB)"
+        );
         assert_eq!(text([4.0, 5.0], [2.0, 4.5, 8.0]), " as predicted");
         assert_eq!(text([4.0, 20.0], [18.0, 22.0, 24.0]), " (4.0 MiB–20 MiB predicted)");
         assert_eq!(text([4.0, 4.0], [8.0, 8.0, 8.0]), " (4.0 MiB predicted)");

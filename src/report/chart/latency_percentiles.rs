@@ -240,7 +240,8 @@ fn slowest_call<'a>(backend: &'a BackendFigures<'a>) -> Option<SlowestCall<'a>> 
 }
 
 fn verdict(trace_report: &TraceReport) -> String {
-    let all: Vec<SlowestCall> = trace_report.allocators().filter_map(slowest_call).collect();
+    let choosable = trace_report.choosable().into_iter();
+    let all: Vec<SlowestCall> = choosable.filter_map(slowest_call).collect();
     let mut title = resolution(trace_report);
     let slowest = all.iter().max_by(|a, b| a.ns.total_cmp(&b.ns));
     let best = all.iter().min_by(|a, b| a.ns.total_cmp(&b.ns));
@@ -264,9 +265,10 @@ fn verdict(trace_report: &TraceReport) -> String {
         )
     } else if slowest.ns > best.ns * 2.0 {
         format!(
-            "  {name}'s {op}() stalls for up to {value}, {} times {}'s slowest call{real}.",
+            "  {name}'s {op}() stalls for up to {value}, {} times {}'s slowest call, a {}(){real}.",
             times(slowest.ns / best.ns),
-            best.backend.name()
+            best.backend.name(),
+            best.op
         )
     } else {
         format!(

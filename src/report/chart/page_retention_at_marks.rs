@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
-use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
+use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, without_bounds};
 use crate::report::palette::Colour;
 use crate::report::text::{short_line, some};
 use crate::results::{Attribution, Moment};
@@ -97,7 +97,11 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionAtMarksChart>
         .into_iter()
         .map(|backend| panel(backend, &moments, &sites))
         .collect();
-    let title = verdict(&moments, &sites, &panels);
+    let choosable: Vec<RetentionPanel> = without_bounds(attributed(trace_report))
+        .into_iter()
+        .map(|backend| panel(backend, &moments, &sites))
+        .collect();
+    let title = verdict(&moments, &sites, &choosable);
     let mut plotted = format!(
         "`{}`: free space on 4 KiB pages in use, at each mark of the program, by the line that \
          allocated their blocks.",

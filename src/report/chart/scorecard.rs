@@ -301,7 +301,15 @@ fn time_verdict(trace_report: &TraceReport) -> String {
     if costs.len() == 1 {
         format!("{} takes {} ns a call.", best.0.name(), figure(best.1.middle_ns))
     } else if level.len() == costs.len() {
-        "No allocator is separably faster than another.".to_owned()
+        let open =
+            costs.iter().skip(1).filter_map(|(one, _)| trace_report.compare_time(best.0, one));
+        match open
+            .clone()
+            .any(|found| found.decision == Decision::Open && found.lower.is_infinite())
+        {
+            true => "Too few repetitions to tell the allocators apart in time.".to_owned(),
+            false => "No allocator is separably faster than another.".to_owned(),
+        }
     } else {
         let verb = if level.len() == 1 { "leads" } else { "lead" };
         // One that varies much may be level with the best and have the largest median.

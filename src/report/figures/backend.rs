@@ -26,6 +26,8 @@ pub struct BackendLabel {
     /// Whether it does nothing, so that it shows what the harness costs. It is no allocator and
     /// takes no place in rankings.
     pub is_floor: bool,
+    /// Whether it takes nothing back: see [`BackendSpec::is_bound`].
+    pub is_bound: bool,
 }
 
 /// One backend on one trace.

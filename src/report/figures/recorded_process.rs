@@ -131,8 +131,11 @@ impl OwnReplay {
             "memory that the recording does not have"
         } else if trace.facts.get("domains").is_some_and(|domains| domains == "python") {
             "native allocations, which --domains python leaves out"
-        } else {
+        } else if trace.thread_count > 1 {
             "threads, or memory that the allocator returns after a delay"
+        } else {
+            "free memory at the top of a heap, which one small block there retains in one run and not in \
+             another: `heaplay live` shows whether runs of the program differ"
         };
         self.is_far().then(|| {
             format!(
@@ -187,6 +190,8 @@ mod tests {
         let mut trace = TraceEntry::default();
         assert_eq!(near.warning(&trace), None);
         let far = own([20.0 * mib, 100.0 * mib], [10.0 * mib; 2]);
+        assert!(far.warning(&trace).unwrap().contains("the top of a heap"));
+        trace.thread_count = 4;
         assert!(far.warning(&trace).unwrap().contains("threads"));
         trace.facts.insert("unexplained".into(), String::new());
         assert!(far.warning(&trace).unwrap().contains("does not have"));

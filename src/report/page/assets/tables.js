@@ -276,7 +276,10 @@ function linesTable(moment) {
   const backends = model.backends
     .map((_, number) => number)
     .filter((number) => !view.hidden.has(number) && has(number));
-  const most = (row) => Math.max(0, ...backends.map((backend) => row.free_space_bytes[backend] || 0));
+  // No program has an allocator that takes nothing back: it puts no line first.
+  const choosable = backends.filter((backend) => !model.backends[backend].is_bound);
+  const ranking = choosable.length ? choosable : backends;
+  const most = (row) => Math.max(0, ...ranking.map((backend) => row.free_space_bytes[backend] || 0));
   const rows = backends.length ? [...moment.rows].sort((a, b) => most(b) - most(a)) : [];
   const number = (value, text) =>
     el("td", value == null ? {} : { "data-value": value }, value == null ? "–" : text(value));
