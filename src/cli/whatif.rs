@@ -195,10 +195,10 @@ fn report(
         None => format!("{site}\n\n"),
     };
     text += &format!(
-        "{}\n\nResident: private memory at the end, before and after the change. Returnable: the saving \
-         that is predicted for it, by arenas and spans in which only this line has blocks, and by the \
-         top of a heap. In use: 4 KiB pages with a live byte, at the end. Predicted: pages in use, \
-         by {sum}.\n",
+        "{}\n\nResident: private memory at the end, before and after the change. Returnable: a prediction of \
+         that saving, by arenas and spans in which only this line has blocks, and by the top of a heap; \
+         where the two differ, the replay is right. In use: 4 KiB pages with a live byte, at the end. \
+         Predicted: pages in use, by {sum}.\n",
         table(savings)
     );
     if savings.iter().any(is_range) {
