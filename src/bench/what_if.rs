@@ -12,8 +12,7 @@ use super::settings::Settings;
 use super::workload::{Workload, Workloads};
 use crate::program::Change;
 use crate::results::{
-    Attribution, BackendEntry, Metric, Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES, RetentionAtEnd,
-    Run, Scope, WhatIf,
+    Attribution, BackendEntry, Metric, Moment, RetentionAtEnd, Run, Scope, WhatIf,
 };
 
 /// Lines with most live bytes that are replayed.
@@ -192,14 +191,9 @@ fn lines_to_check<'a>(run: &'a Run, workload: &Workload) -> Vec<(u32, Vec<&'a st
 
 /// The lines that a person can change with the most live bytes at the end, under a backend.
 fn holders<'a>(run: &'a Run, workload: &Workload, backend: &str) -> Vec<&'a str> {
-    let mine = run.attributions.iter().filter(|row| {
-        row.trace == workload.name() && row.backend == backend && row.moment == Moment::End
-    });
-    let mut held: Vec<&Attribution> = mine
-        .filter(|row| !row.site.is_empty() && row.site != OTHER_SITES)
-        .filter(|row| workload.trace.is_changeable(&row.site))
-        .filter(|row| row.live_bytes >= RETURNABLE_LEAST_BYTES)
-        .collect();
+    let mine = |row: &&Attribution| row.trace == workload.name() && row.backend == backend;
+    let mine = run.attributions.iter().filter(mine);
+    let mut held: Vec<&Attribution> = mine.filter(|row| workload.trace.is_holder(row)).collect();
     held.sort_by(|a, b| b.live_bytes.cmp(&a.live_bytes).then_with(|| a.site.cmp(&b.site)));
     held.into_iter().take(HOLDERS_MAX).map(|row| row.site.as_str()).collect()
 }

@@ -140,9 +140,8 @@ impl ScaleArgs {
                         Err(reason) => {
                             has_failed = true;
                             let reason = format!("{}: {backend}: {reason}", workload.name());
-                            if !reasons.contains(&reason) {
-                                note(&reason);
-                                reasons.insert(reason);
+                            if reasons.insert(reason.clone()) {
+                                note(reason);
                             }
                         }
                     }

@@ -9,7 +9,7 @@ use super::own_line::own_line_notes;
 use super::peak_survival::little_left;
 use super::text::{capitalised, list, short_line};
 use super::unit_table::{LineChange, changes, held_text};
-use crate::results::{Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES};
+use crate::results::Moment;
 
 /// Lines of today's allocator, at most.
 const LINES_MAX: usize = 2;
@@ -110,12 +110,8 @@ fn held_most<'a>(
     trace_report: &TraceReport,
     backend: &BackendFigures<'a>,
 ) -> Option<(&'a str, String)> {
-    let rows = backend.rows.attributions.iter().filter(|row| row.moment == Moment::End);
-    let rows = rows.filter(|row| !row.site.is_empty() && row.site != OTHER_SITES);
-    let most = rows
-        .filter(|row| trace_report.trace.is_changeable(&row.site))
-        .max_by_key(|row| row.live_bytes)
-        .filter(|row| row.live_bytes >= RETURNABLE_LEAST_BYTES)?;
+    let rows = backend.rows.attributions.iter().filter(|row| trace_report.trace.is_holder(row));
+    let most = rows.max_by_key(|row| row.live_bytes)?;
     Some((&most.site, held_text(trace_report, &most.site)?))
 }
 

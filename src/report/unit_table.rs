@@ -132,8 +132,7 @@ pub fn changes<'a>(backend: &BackendFigures<'a>) -> Vec<LineChange<'a>> {
 /// Resident memory at the end as it is, and in a replay with the line's survivors allocated last, in
 /// bytes; `None` where none was made.
 fn resident_bytes(backend: &BackendFigures, line: &str) -> Option<[f64; 2]> {
-    let row = backend.rows.what_if(line)?;
-    Some([row.resident_before_bytes? as f64, row.resident_after_bytes? as f64])
+    backend.rows.what_if(line)?.resident_bytes()
 }
 
 /// A line in the table of a backend.

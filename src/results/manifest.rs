@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::key::{CellKey, Pass};
+use super::returnable::RETURNABLE_LEAST_BYTES;
 use super::shard::Shard;
+use super::tables::{Attribution, Moment, OTHER_SITES};
 use super::time_evidence::ComparedBackends;
 use crate::cpython::{CollectorRecord, version};
 
@@ -92,6 +94,15 @@ impl TraceEntry {
     pub fn is_own_backend(&self, spec: &str) -> bool {
         let own = self.process.as_ref().map_or("", |process| process.own_backend.as_str());
         !own.is_empty() && (spec == own || spec == "pymalloc" && has_present_rules(own))
+    }
+
+    /// Whether a row is that of a line that a person can change, and that holds a notable amount at the end.
+    pub fn is_holder(&self, row: &Attribution) -> bool {
+        row.moment == Moment::End
+            && !row.site.is_empty()
+            && row.site != OTHER_SITES
+            && row.live_bytes >= RETURNABLE_LEAST_BYTES
+            && self.is_changeable(&row.site)
     }
 
     /// Whether a person can change what a line holds at the end: it is one of the program's own, or one of

@@ -432,6 +432,13 @@ pub struct WhatIf {
     pub resident_after_bytes: Option<u64>,
 }
 
+impl WhatIf {
+    /// Resident memory at the end of the trace as it is, and of the changed one, in bytes.
+    pub fn resident_bytes(&self) -> Option<[f64; 2]> {
+        Some([self.resident_before_bytes? as f64, self.resident_after_bytes? as f64])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -275,7 +275,9 @@ fn resident_note(rows: &RetentionRows) -> Option<String> {
     let (mut more, mut less) = (Vec::new(), Vec::new());
     for backend in rows.choosable() {
         let Some((_, saved)) = check_of_first(rows, backend) else { continue };
-        let Some(fall) = resident_fall(backend, rows.sites[0]) else { continue };
+        let replayed = backend.rows.what_if(rows.sites[0]).and_then(|row| row.resident_bytes());
+        let Some([before, after]) = replayed else { continue };
+        let fall = before - after;
         let least = RETURNABLE_LEAST_BYTES as f64;
         let text = if fall < least { "nothing".to_owned() } else { bytes(fall) };
         let entry = (fall, format!("{} {text}", backend.name()));
@@ -295,12 +297,6 @@ fn resident_note(rows: &RetentionRows) -> Option<String> {
     ];
     let notes: Vec<String> = notes.into_iter().flatten().collect();
     (!notes.is_empty()).then(|| notes.join(" "))
-}
-
-/// By how much resident memory falls in the replay of a line, in bytes; negative where it rises.
-fn resident_fall(backend: &BackendFigures, line: &str) -> Option<f64> {
-    let row = backend.rows.what_if(line)?;
-    Some(row.resident_before_bytes? as f64 - row.resident_after_bytes? as f64)
 }
 
 /// The first line at the end; `None` for a chart of another moment.

@@ -16,7 +16,7 @@ use crate::report::figures::{
 };
 use crate::report::text::{capitalised, caveat, list, some, synthesised};
 use crate::results::EndKind;
-use crate::stats::{self, Decision};
+use crate::stats::{self, Decision, TimeComparison};
 use crate::units::{byte_unit, bytes, count, figure, times};
 
 /// The question that it answers.
@@ -301,12 +301,11 @@ fn time_verdict(trace_report: &TraceReport) -> String {
     if costs.len() == 1 {
         format!("{} takes {} ns a call.", best.0.name(), figure(best.1.middle_ns))
     } else if level.len() == costs.len() {
-        let open =
+        let mut compared =
             costs.iter().skip(1).filter_map(|(one, _)| trace_report.compare_time(best.0, one));
-        match open
-            .clone()
-            .any(|found| found.decision == Decision::Open && found.lower.is_infinite())
-        {
+        let has_few =
+            |found: TimeComparison| found.decision == Decision::Open && found.lower.is_infinite();
+        match compared.any(has_few) {
             true => "Too few repetitions to tell the allocators apart in time.".to_owned(),
             false => "No allocator is separably faster than another.".to_owned(),
         }

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use crate::results::{Outcome, Pass, Sample, Scope, Status};
-use crate::spec::BackendSpec;
 
 use super::cost::{CallCost, ChunkCost, chunk_profile};
 use super::distribution::{LatencyDistribution, OPS};
@@ -26,7 +25,7 @@ pub struct BackendLabel {
     /// Whether it does nothing, so that it shows what the harness costs. It is no allocator and
     /// takes no place in rankings.
     pub is_floor: bool,
-    /// Whether it takes nothing back: see [`BackendSpec::is_bound`].
+    /// Whether it takes nothing back, so that no program could have it for long.
     pub is_bound: bool,
 }
 
@@ -112,9 +111,9 @@ impl<'a> BackendFigures<'a> {
         self.label.is_floor
     }
 
-    /// Whether the backend takes nothing back, so that no program could have it for long.
+    /// See [`BackendLabel::is_bound`].
     pub fn is_bound(&self) -> bool {
-        self.spec.parse::<BackendSpec>().is_ok_and(|spec| spec.is_bound())
+        self.label.is_bound
     }
 
     /// Whether resident memory was seen at all.

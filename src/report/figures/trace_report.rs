@@ -10,7 +10,7 @@ use crate::results::{
     BackendEntry, ComparedPair, Manifest, Metric, Moment, Outcome, Pass, Run, Scope, TimeEvidence,
     TraceEntry, reference,
 };
-use crate::spec::{BOUND, BackendSpec, FLOOR, labels};
+use crate::spec::{BackendSpec, FLOOR, labels};
 use crate::stats::{self, LEAST_PAIRS, TimeComparison};
 
 use super::backend::{BackendFigures, BackendLabel, without_bounds};
@@ -461,7 +461,7 @@ pub fn backend_labels(backends: &[BackendEntry]) -> Vec<BackendLabel> {
         .map(|(at, (entry, name))| {
             let (colour, variant) = backend_colour(&families, at);
             let is_floor = entry.name == FLOOR;
-            let is_bound = families[at] == BOUND;
+            let is_bound = specs[at].as_ref().is_some_and(BackendSpec::is_bound);
             BackendLabel {
                 name,
                 version: entry.version.clone(),

@@ -95,7 +95,7 @@ fn which_allocator(trace_report: &TraceReport) -> Answer {
 fn time_of_calls(trace_report: &TraceReport) -> Option<String> {
     let calls = trace_report.trace.calls;
     let total = |backend: &BackendFigures| {
-        let total_ns = backend.cost?.middle_ns * calls as f64;
+        let total_ns = backend.total_ns(calls)?;
         Some((total_ns, format!("{} under {}", nanoseconds(total_ns), backend.name())))
     };
     let totals: Vec<(f64, String)> =
