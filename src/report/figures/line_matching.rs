@@ -2,10 +2,13 @@
 //!
 //! A line that moved has another number, and often the same figures. The lines of a file are aligned
 //! in their order: lines with the same figures are anchors, and the lines between anchors have moved
-//! as far as those. All other lines are matched by their number. Files whose folder differs are
-//! matched by the end of their path.
+//! as far as those. Other lines are matched by their number, and what is left between two matched lines
+//! by its order, where both sides have as many lines there and none moved far. Files whose folder
+//! differs are matched by the end of their path.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::iter;
+use std::ops::Bound::{Excluded, Unbounded};
 
 /// Stands in a label between a line and the native function that it reached.
 const VIA: &str = " via ";
@@ -16,6 +19,8 @@ const TELLING_FIGURE: i64 = 4096;
 /// The weights of an alignment: the same figures, and the same number.
 const SAME_FIGURES: u32 = 3;
 const SAME_NUMBER: u32 = 2;
+/// A line whose figures changed is the same line where it moved by so many lines, at most.
+const CHANGED_LINE_MOVES_MAX: u32 = 3;
 
 /// The lines of one side by label (`file:line`), with the figures by which a line is recognised.
 pub(super) type LineFigures = BTreeMap<String, Vec<i64>>;
@@ -144,7 +149,32 @@ fn aligned(before: &NumberedLines, after: &NumberedLines) -> BTreeMap<u32, u32> 
         });
         pairs.extend(new.map(|new| (*old, new)));
     }
+    let left = left_between(&pairs, before, after);
+    pairs.extend(left);
     pairs
+}
+
+/// The lines between matched lines that have no partner, paired by their order.
+fn left_between(
+    pairs: &BTreeMap<u32, u32>,
+    before: &NumberedLines,
+    after: &NumberedLines,
+) -> Vec<(u32, u32)> {
+    let bounds = pairs.iter().map(|(old, new)| (Excluded(*old), Excluded(*new)));
+    let starts = iter::once((Unbounded, Unbounded)).chain(bounds);
+    let ends = pairs.iter().map(|(old, new)| (Excluded(*old), Excluded(*new)));
+    let ends = ends.chain(iter::once((Unbounded, Unbounded)));
+    let mut left = Vec::new();
+    for (start, end) in starts.zip(ends) {
+        let old = before.range((start.0, end.0)).map(|line| *line.0);
+        let new = after.range((start.1, end.1)).map(|line| *line.0);
+        let found: Vec<(u32, u32)> = old.clone().zip(new.clone()).collect();
+        let is_balanced = old.count() == found.len() && new.count() == found.len();
+        if is_balanced && found.iter().all(|(old, new)| old.abs_diff(*new) <= CHANGED_LINE_MOVES_MAX) {
+            left.extend(found);
+        }
+    }
+    left
 }
 
 /// Lines with the same figures, in the order of both sides.
@@ -267,6 +297,24 @@ mod tests {
                 ("a.py:50", "")
             ])
         );
+    }
+
+    #[test]
+    fn a_line_that_moved_a_little_and_changed_is_one_line() {
+        let found = matched(
+            &[("a.py:10", 100), ("a.py:15", 9000), ("a.py:30", 5)],
+            &[("a.py:10", 100), ("a.py:16", 700), ("a.py:60", 6)],
+        );
+        let [first, second, third] = ["a.py:10", "a.py:15", "a.py:30"];
+        assert_eq!(found, pairs(&[(first, first), (second, ""), (third, "")]), "one moved far");
+        let found = matched(
+            &[("a.py:10", 100), ("a.py:15", 9000)],
+            &[("a.py:10", 100), ("a.py:16", 700)],
+        );
+        assert_eq!(found, pairs(&[(first, first), (second, "a.py:16")]));
+        // A line is gone, another is new, and nothing says which.
+        let found = matched(&[("a.py:15", 9000)], &[("a.py:14", 700), ("a.py:16", 600)]);
+        assert_eq!(found, pairs(&[(second, "")]));
     }
 
     #[test]
