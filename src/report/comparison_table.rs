@@ -4,8 +4,8 @@
 use super::figures::TraceReport;
 use super::files::COMPARISONS_CSV;
 use super::markdown::markdown;
-use crate::results::ComparedPair;
-use crate::stats::{self, Decision, TimeComparison};
+use crate::results::{ComparedPair, TimeBudget};
+use crate::stats::{self, Decision, LOOKS, TimeComparison};
 use crate::units::{percent, ratio};
 
 /// More open pairs than this are in the CSV only.
@@ -85,6 +85,7 @@ pub fn comparisons(trace_reports: &[TraceReport]) -> Option<String> {
     let rows = pair_rows(trace_reports);
     let open: Vec<&PairRow> =
         rows.iter().filter(|row| row.comparison.decision == Decision::Open).collect();
+    let fewest = open.iter().map(|row| row.comparison.pairs).min();
     let decided = rows.iter().filter(|row| row.comparison.decision != Decision::Open);
     let repetitions: Vec<f64> = decided.map(|row| row.comparison.pairs as f64).collect();
     if rows.is_empty() {
@@ -116,7 +117,28 @@ pub fn comparisons(trace_reports: &[TraceReport]) -> Option<String> {
     if hidden > 0 {
         text += &format!("{hidden} more: {COMPARISONS_CSV}\n");
     }
+    if let (Some(first), Some(fewest)) = (trace_reports.first(), fewest) {
+        text += &what_decides(first.time_budget(), fewest);
+    }
     Some(text)
+}
+
+/// What would decide the open pairs, in a sentence. `fewest` is the least number of repetitions of one.
+fn what_decides(budget: Option<TimeBudget>, fewest: usize) -> String {
+    match budget.map(|budget| budget.seconds) {
+        None => "Their number of repetitions was fixed (-r): without it a run goes on until each pair is \
+                 decided.\n"
+            .to_owned(),
+        Some(seconds) if fewest < LOOKS[0] => format!(
+            "Nothing is decided before {} repetitions, and the budget of {seconds} s ended after {fewest}: \
+             raise --budget.\n",
+            LOOKS[0]
+        ),
+        Some(_) if !stats::has_further_look(fewest) => String::new(),
+        Some(seconds) => format!(
+            "The budget of {seconds} s is spent: a larger --budget goes on with the pairs that are open.\n"
+        ),
+    }
 }
 
 /// All pairs as CSV.
@@ -161,4 +183,24 @@ pub fn csv(trace_reports: &[TraceReport]) -> Result<Vec<u8>, csv::Error> {
         ])?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::ComparedBackends;
+
+    #[test]
+    fn an_open_pair_has_its_next_step() {
+        let budget = TimeBudget { seconds: 0.1, compared: ComparedBackends::default() };
+        let text = what_decides(Some(budget), 5);
+        assert!(
+            text.contains("before 6 repetitions") && text.contains("0.1 s ended after 5"),
+            "{text}"
+        );
+        assert!(what_decides(Some(budget), 7).contains("a larger --budget"));
+        assert!(what_decides(None, 5).contains("fixed (-r)"));
+        let last = *LOOKS.last().unwrap_or(&0);
+        assert_eq!(what_decides(Some(budget), last), "", "no further repetition is looked at");
+    }
 }

@@ -1,5 +1,7 @@
 //! The advice of a sweep: the Pareto set of each trace, and a sentence for each allocator.
 
+use std::collections::BTreeSet;
+
 use crate::backends;
 use crate::check::{BackendCost, best, pareto_set};
 use crate::live::Deployment;
@@ -40,19 +42,37 @@ pub fn advice(run: &Run, metric: Metric) -> String {
     text
 }
 
-/// Whether a setting of the spec changes something only in a program of several threads.
+/// The settings of a spec that change something only in a program of several threads, by name.
+fn settings_for_threads(name: &str) -> Vec<&'static str> {
+    let spec = name.parse::<BackendSpec>();
+    spec.map_or(vec![], |spec| backends::settings_for_threads(&spec))
+}
+
+/// Whether a setting of the backend changes something only in a program of several threads.
 fn needs_threads(cost: &BackendCost) -> bool {
-    let spec = cost.name.parse::<BackendSpec>();
-    spec.is_ok_and(|spec| !backends::settings_for_threads(&spec).is_empty())
+    !settings_for_threads(&cost.name).is_empty()
 }
 
 /// The line for backends that cannot be judged because the replay had one thread.
 fn without_threads(costs: &[BackendCost]) -> String {
     let names: Vec<&str> = costs.iter().map(|cost| cost.name.as_str()).collect();
+    let settings: BTreeSet<&str> =
+        names.iter().flat_map(|name| settings_for_threads(name)).collect();
+    let settings: Vec<&str> = settings.into_iter().collect();
+    let has_others = names.iter().any(|name| {
+        let spec = name.parse::<BackendSpec>();
+        let all = spec.map_or(0, |spec| spec.layers().map(|layer| layer.settings().len()).sum());
+        all > settings_for_threads(name).len()
+    });
+    let advice = match has_others {
+        true => " To judge the other settings, leave these out of the grid.",
+        false => "",
+    };
     format!(
-        "not judged: {}. These settings act on threads, and one thread makes all calls of this trace. \
-         Where the program had more threads, the trace has lost them\n",
-        names.join(", ")
+        "not judged: {}. Settings that act on threads: {}. One thread makes all calls of this trace; where \
+         the program had more threads, the trace has lost them.{advice}\n",
+        names.join(", "),
+        settings.join(", ")
     )
 }
 
@@ -362,7 +382,14 @@ mod tests {
             assert_eq!(needs_threads(&cost(name, 1.0, 1.0, 2.0)), needs, "{name}");
         }
         let text = without_threads(&[cost("malloc:MALLOC_ARENA_MAX=1", 1.0, 1.0, 2.0)]);
+        assert!(!text.contains("leave these out"), "{text}");
         assert!(text.starts_with("not judged: malloc:MALLOC_ARENA_MAX=1. "), "{text}");
+        let mixed = cost("jemalloc:dirty_decay_ms=0,narenas=1", 1.0, 1.0, 2.0);
+        let text = without_threads(&[mixed]);
+        assert!(
+            text.contains("on threads: narenas. ") && text.contains("leave these out"),
+            "{text}"
+        );
     }
 
     #[test]

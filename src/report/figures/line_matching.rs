@@ -170,7 +170,9 @@ fn left_between(
         let new = after.range((start.1, end.1)).map(|line| *line.0);
         let found: Vec<(u32, u32)> = old.clone().zip(new.clone()).collect();
         let is_balanced = old.count() == found.len() && new.count() == found.len();
-        if is_balanced && found.iter().all(|(old, new)| old.abs_diff(*new) <= CHANGED_LINE_MOVES_MAX) {
+        if is_balanced
+            && found.iter().all(|(old, new)| old.abs_diff(*new) <= CHANGED_LINE_MOVES_MAX)
+        {
             left.extend(found);
         }
     }
@@ -307,10 +309,8 @@ mod tests {
         );
         let [first, second, third] = ["a.py:10", "a.py:15", "a.py:30"];
         assert_eq!(found, pairs(&[(first, first), (second, ""), (third, "")]), "one moved far");
-        let found = matched(
-            &[("a.py:10", 100), ("a.py:15", 9000)],
-            &[("a.py:10", 100), ("a.py:16", 700)],
-        );
+        let found =
+            matched(&[("a.py:10", 100), ("a.py:15", 9000)], &[("a.py:10", 100), ("a.py:16", 700)]);
         assert_eq!(found, pairs(&[(first, first), (second, "a.py:16")]));
         // A line is gone, another is new, and nothing says which.
         let found = matched(&[("a.py:15", 9000)], &[("a.py:14", 700), ("a.py:16", 600)]);

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::results::{
-    BackendEntry, ComparedPair, Manifest, Metric, Moment, Outcome, Pass, Run, Scope, TimeEvidence,
-    TraceEntry, reference,
+    BackendEntry, ComparedPair, Manifest, Metric, Moment, Outcome, Pass, Run, Scope, TimeBudget,
+    TimeEvidence, TraceEntry, reference,
 };
 use crate::spec::{BackendSpec, FLOOR, labels};
 use crate::stats::{self, LEAST_PAIRS, TimeComparison};
@@ -198,6 +198,11 @@ impl<'a> TraceReport<'a> {
     /// Repetitions of each timed pass.
     pub fn repetitions(&self) -> u32 {
         self.run.manifest.repetitions
+    }
+
+    /// How long the time pass may go on beyond these; `None` where their number is fixed.
+    pub fn time_budget(&self) -> Option<TimeBudget> {
+        self.run.manifest.time_budget
     }
 
     /// The backends that are allocators: all but the floor.
