@@ -179,9 +179,14 @@ impl LiveArgs {
                 format!("rounds for up to {seconds} s, or until all is decided")
             }
         };
+        let replays = workloads.as_ref().and_then(|workloads| {
+            let duration = prediction::replay_duration(workloads, candidates.len())?;
+            Some(format!(", then a replay of the trace on each backend (about {duration} in all)"))
+        });
         note(format!(
-            "one run that is not measured, then {budget}; a program that does not end needs --for or \
-             --until-mark"
+            "one run that is not measured, then {budget}{}; a program that does not end needs --for or \
+             --until-mark",
+            replays.unwrap_or_default()
         ));
         let line = RoundsLine::new(plan.rounds, plan.budget);
         let after_round = |round, passed| line.finished(round, passed);

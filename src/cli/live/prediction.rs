@@ -6,20 +6,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use indicatif::HumanDuration;
 
 use super::predicted_time::{Coldness, PredictedExtra, ReplayedTimes};
 use super::recorded_collector::RecordedCollector;
 use super::recorded_threads::RecordedThreads;
-use crate::bench::{self, Progress, RunPlan, Settings, Workloads};
+use crate::bench::{self, KnownCosts, Progress, RunPlan, Settings, Workload, Workloads};
 use crate::cli::end_choice::EndChoice;
 use crate::cli::load::load_within;
 use crate::cli::run::progress::ProgressLine;
 use crate::cli::terminal::note;
 use crate::environment::PYTHONMALLOC;
 use crate::live::{Candidate, Deployment, LiveRuns, LoadedAllocator, Observation};
-use crate::results::{Metric, Outcome, Pass, ProcessMemory, RunDir, Scope, TraceEntry};
+use crate::results::{CellKey, Metric, Outcome, Pass, ProcessMemory, RunDir, Scope, TraceEntry};
 use crate::{stats, units};
 
 /// Repetitions of the timed passes.
@@ -65,6 +67,58 @@ struct Constant {
     is_recorded: bool,
 }
 
+/// How a trace is replayed.
+struct ReplayPlan {
+    passes: Vec<Pass>,
+    /// Of each timed pass.
+    repetitions: u32,
+}
+
+impl ReplayPlan {
+    fn of(
+        workload: &Workload,
+        threads: &RecordedThreads,
+        collector: RecordedCollector,
+    ) -> ReplayPlan {
+        let mut passes = vec![Pass::Footprint];
+        if !threads.may_contend {
+            passes.extend([Pass::Touch, Pass::Cold]);
+            if collector.steps() > 0 {
+                passes.push(Pass::Traversal);
+            }
+        }
+        let is_long = workload.program.outline().calls > LONG_CALLS;
+        let repetitions = if is_long { LONG_REPETITIONS } else { REPETITIONS };
+        ReplayPlan { passes, repetitions }
+    }
+
+    /// About how long the replay on so many backends takes, by the rough rates of `heaplay plan`.
+    fn duration(&self, workload: &Workload, backends: usize) -> HumanDuration {
+        let seconds_of = |pass: &Pass| {
+            let repetitions = if pass.is_timed() { self.repetitions } else { 1 };
+            let cell = CellKey {
+                trace: workload.name().to_owned(),
+                backend: String::new(),
+                pass: *pass,
+                repetition: 0,
+            };
+            let calls = workload.program.outline().calls;
+            KnownCosts::default().estimate(&cell, calls).seconds * f64::from(repetitions)
+        };
+        let seconds: f64 = self.passes.iter().map(seconds_of).sum();
+        HumanDuration(Duration::from_secs_f64(seconds * backends as f64))
+    }
+}
+
+/// About how long the replays of a trace take, as words. The program has not run yet, so its garbage
+/// collector may turn out to be too small to be replayed.
+pub fn replay_duration(workloads: &Workloads, backends: usize) -> Option<String> {
+    let workload = workloads.first()?;
+    let collector = RecordedCollector::of(workload, None);
+    let plan = ReplayPlan::of(workload, &RecordedThreads::of(workload), collector);
+    Some(plan.duration(workload, backends).to_string())
+}
+
 /// Reads the trace, before the program runs.
 ///
 /// # Errors
@@ -93,29 +147,27 @@ pub fn predict(
             Some((name.clone(), replayed_spec(name, deployment, loaded)))
         })
         .collect();
-    note(format!("replays {} on {} backends", workload.name(), specs.len()));
+    let threads = RecordedThreads::of(workload);
+    let collector = RecordedCollector::of(workload, all.first());
+    let replay = ReplayPlan::of(workload, &threads, collector);
+    note(format!(
+        "replays {} on {} backends, about {}",
+        workload.name(),
+        specs.len(),
+        replay.duration(workload, specs.len())
+    ));
     let folder = tempfile::Builder::new().prefix("heaplay-").tempdir();
     let folder = folder.context("a folder for the replays")?;
     let mut names: Vec<String> = specs.iter().map(|(_, spec)| spec.clone()).collect();
     names.sort();
     names.dedup();
     let (backends, absent) = bench::ask_versions(names, settings.timeout, &|text| note(text));
-    let calls = workload.program.outline().calls;
-    let threads = RecordedThreads::of(workload);
-    let collector = RecordedCollector::of(workload, all.first());
-    let mut passes = vec![Pass::Footprint];
-    if !threads.may_contend {
-        passes.extend([Pass::Touch, Pass::Cold]);
-        if collector.steps() > 0 {
-            passes.push(Pass::Traversal);
-        }
-    }
     let plan = RunPlan {
         traces: workloads.traces(),
         backends,
         absent,
-        passes,
-        repetitions: if calls > LONG_CALLS { LONG_REPETITIONS } else { REPETITIONS },
+        passes: replay.passes,
+        repetitions: replay.repetitions,
         time_budget: None,
         shard: None,
         seed: None,
