@@ -7,7 +7,7 @@ use super::comparison_table::comparisons;
 use super::failed_cells::failed_cells;
 use super::figures::{
     BackendFigures, ResidentFigure, ThreadMemory, TraceReport, WINDOWS, WINDOWS_NOTE, call_text,
-    seen_text, short_site, slow_calls, worst_windows,
+    seen_text, slow_calls, worst_windows,
 };
 use super::line_answer::line_answer;
 use super::machines::machine_sentences;
@@ -16,7 +16,7 @@ use super::scorecard_table::means;
 use super::text::{caveat, list, pages_written};
 use super::thread_table::{THREADS_NOTE, thread_table};
 use crate::results::{CellKey, Metric, Run, Scope};
-use crate::units::{bytes, count, figure, nanoseconds, percent, ratio};
+use crate::units::{bytes, count, figure, innermost, nanoseconds, percent, ratio, short_line};
 
 /// The column of the touch pass, where it was measured.
 const FIRST_TOUCH: &str = "with first touch";
@@ -282,14 +282,17 @@ fn slowest(trace_report: &TraceReport) -> String {
             window.map_or("–".to_owned(), |(share, _)| percent(share))
         };
         let windows: Vec<String> = worst_windows(backend).iter().map(share).collect();
-        let site = if call.site.is_empty() { "–" } else { short_site(&call.site) };
+        let site = match call.site.as_str() {
+            "" => "–".to_owned(),
+            site => short_line(innermost(site)),
+        };
         Some(vec![
             backend.name().to_owned(),
             nanoseconds(call.nanoseconds as f64),
             seen_text(call),
             call_text(call),
             call.event.to_string(),
-            site.to_owned(),
+            site,
             windows.join(" · "),
         ])
     };

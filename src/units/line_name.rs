@@ -27,7 +27,8 @@ fn is_numbered(line: &str) -> bool {
     line.rsplit_once(':').is_some_and(|(_, number)| number.parse::<u64>().is_ok())
 }
 
-/// A line's name as a person knows it: the file, without its folders, and the number.
+/// A line's name as a person knows it: the file, without its folders, and the number. A file whose
+/// name every package has, such as `__init__.py`, has its folder, too.
 pub fn short_line(line: &str) -> String {
     if line.is_empty() {
         return "(no line)".to_owned();
@@ -39,7 +40,12 @@ fn short_frame(frame: &str) -> String {
     if let Some(frozen) = frame.strip_prefix("<frozen ") {
         return frozen.replacen('>', "", 1);
     }
-    frame.rsplit('/').next().unwrap_or(frame).to_owned()
+    let Some((folders, file)) = frame.rsplit_once('/') else { return frame.to_owned() };
+    let folder = folders.rsplit('/').next().filter(|folder| !folder.is_empty());
+    match folder.filter(|_| file.starts_with("__")) {
+        Some(folder) => format!("{folder}/{file}"),
+        None => file.to_owned(),
+    }
 }
 
 /// Whether a frame may be meant by `name`: the frame itself, the end of its path, or its short name.
@@ -62,6 +68,8 @@ mod tests {
     fn lines_have_short_names() {
         assert_eq!(short_line("/usr/lib/python3.11/json/decoder.py:353"), "decoder.py:353");
         assert_eq!(short_line("<frozen importlib._bootstrap>:241"), "importlib._bootstrap:241");
+        assert_eq!(short_line("/usr/lib/python3.11/json/__init__.py:346"), "json/__init__.py:346");
+        assert_eq!(short_line("/__main__.py:1"), "__main__.py:1");
         assert_eq!((short_line(""), short_line("a.py:1")), ("(no line)".into(), "a.py:1".into()));
     }
 
@@ -78,6 +86,7 @@ mod tests {
     fn a_printed_name_can_be_typed_back() {
         for line in [
             "/usr/lib/python3.11/json/decoder.py:353",
+            "/usr/lib/python3.11/json/__init__.py:346",
             "/usr/lib/python3.11/json/decoder.py:353 via libc.so.6!malloc",
             "<frozen importlib._bootstrap_external>:729",
             "own.py:3",

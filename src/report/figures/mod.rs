@@ -46,7 +46,7 @@ pub use side_by_side::{
 };
 pub use tail::{
     ClassTimes, PERCENTILES, WINDOWS, WINDOWS_NOTE, best_by_class, by_class, call_text,
-    partly_slow_calls, percentiles, preemptions, seen_text, short_site, slow_calls, worst_windows,
+    partly_slow_calls, percentiles, preemptions, seen_text, slow_calls, worst_windows,
 };
 pub use thread_memory::{LeftByEnded, ReportedArenas, ThreadMemory};
 pub use trace_report::{TraceReport, backend_labels, mean_time_ratio};

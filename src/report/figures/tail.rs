@@ -100,15 +100,6 @@ pub fn preemptions(backend: &BackendFigures) -> Option<f64> {
     (!counts.is_empty()).then(|| counts.iter().sum())
 }
 
-/// The end of a line's path: its folder, its file and the number, as in `json/decoder.py:353`.
-pub fn short_site(site: &str) -> &str {
-    let mut slashes = site.rmatch_indices('/').map(|(at, _)| at);
-    match (slashes.next(), slashes.next()) {
-        (Some(_), Some(second)) => &site[second + 1..],
-        _ => site,
-    }
-}
-
 /// `realloc of 386 KiB`.
 pub fn call_text(call: &SlowCall) -> String {
     format!("{} of {}", call.op, bytes(call.size_bytes as f64))
@@ -117,17 +108,4 @@ pub fn call_text(call: &SlowCall) -> String {
 /// `7 of 7`: in how many repetitions the call was slow.
 pub fn seen_text(call: &SlowCall) -> String {
     format!("{} of {}", call.seen, call.repetitions)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_short_site_has_file_and_folder() {
-        assert_eq!(short_site("/usr/lib/python3.11/json/decoder.py:353"), "json/decoder.py:353");
-        assert_eq!(short_site("/a.py:1"), "/a.py:1");
-        assert_eq!(short_site("a.py:1"), "a.py:1");
-        assert_eq!(short_site(""), "");
-    }
 }
