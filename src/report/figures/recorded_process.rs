@@ -135,12 +135,13 @@ impl OwnReplay {
             "threads, or memory that the allocator returns after a delay"
         } else {
             "free memory at the top of a heap, which one small block there retains in one run and not in \
-             another: `heaplay live` shows whether runs of the program differ"
+             another"
         };
         self.is_far().then(|| {
             format!(
-                "The replay differs from the process by more than 10 %. Likely cause: {cause}. Read \
-                 its figures as those of the requests, not of the process."
+                "The replay differs from the process by more than 10 %. Likely cause: {cause}. So \
+                 compare its figures with each other, and not with the memory of the process, which \
+                 `heaplay live` measures under each allocator."
             )
         })
     }
