@@ -34,6 +34,10 @@ const EXAMPLES: [(&str, &str); 18] = [
     ("generate", "heaplay generate made.trace --calls 100000"),
 ];
 
+/// What `whatif` needs beside the trace.
+const WHATIF_TIP: &str = "--move-site or --drop-site, such as `heaplay whatif app.trace --drop-site \
+                          app.py:12`; `heaplay inspect app.trace` lists the lines";
+
 /// Reads a command line, whose first word is the program.
 ///
 /// # Errors
@@ -70,14 +74,19 @@ fn command() -> Command {
 /// The error, with a tip for the next step.
 fn with_tips(mut error: clap::Error, verb: &str) -> clap::Error {
     let tips: Vec<String> = match error.kind() {
-        ErrorKind::InvalidValue => expected_value(&error, verb).into_iter().collect(),
+        ErrorKind::InvalidValue => {
+            expected_value(&error, verb).or_else(|| picture_format(&error)).into_iter().collect()
+        }
         ErrorKind::ArgumentConflict => {
-            let tip = given_twice(&error).or_else(|| budget_conflict(&error));
+            let tip = given_twice(&error)
+                .or_else(|| resume_conflict(&error))
+                .or_else(|| budget_conflict(&error));
             tip.into_iter().collect()
         }
         ErrorKind::InvalidSubcommand => vec![near_verb(&error)],
         ErrorKind::UnknownArgument => unknown_option(&error, verb).into_iter().collect(),
         ErrorKind::MissingRequiredArgument if verb == "sweep" => vec![grid_advice()],
+        ErrorKind::MissingRequiredArgument if verb == "whatif" => vec![WHATIF_TIP.to_owned()],
         ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
             let example = EXAMPLES.into_iter().find(|(name, _)| *name == verb);
             example.map(|(_, line)| format!("an example: {line}")).into_iter().collect()
@@ -187,6 +196,27 @@ fn prior(error: &clap::Error) -> Option<String> {
     }
 }
 
+/// Why a run that goes on takes neither traces nor options of a plan.
+fn resume_conflict(error: &clap::Error) -> Option<String> {
+    let is_resume = |text: String| text.contains("--resume ");
+    let sides = [text(error, ContextKind::InvalidArg), prior(error)];
+    sides.into_iter().flatten().any(is_resume).then(|| {
+        "the run folder has its plan (traces, backends, passes): `heaplay run --resume RUN` is enough"
+            .to_owned()
+    })
+}
+
+/// Where the pictures are, for a format of pictures that `export` does not have.
+fn picture_format(error: &clap::Error) -> Option<String> {
+    let format = text(error, ContextKind::InvalidValue)?.to_lowercase();
+    let is_picture = ["svg", "png", "html", "pdf"].contains(&format.as_str());
+    is_picture.then(|| {
+        "the pictures and the page are in the run folder (PNG, index.html); `heaplay report RUN` draws \
+         them again"
+            .to_owned()
+    })
+}
+
 /// Why a fixed number of repetitions or rounds takes no budget.
 fn budget_conflict(error: &clap::Error) -> Option<String> {
     let both = format!("{} {}", text(error, ContextKind::InvalidArg)?, prior(error)?);
@@ -269,6 +299,12 @@ mod tests {
     fn what_is_given_too_often_has_its_next_step() {
         let message = refused(&["whatif", "a", "--move-site", "a.py:1", "--move-site", "a.py:2"]);
         assert!(message.contains("once for each --move-site <FILE:LINE>"), "{message}");
+        let message = refused(&["whatif", "a.trace"]);
+        assert!(message.contains("tip: --move-site or --drop-site"), "{message}");
+        let message = refused(&["run", "--resume", "a", "b.trace", "-b", "malloc"]);
+        assert!(message.contains("`heaplay run --resume RUN` is enough"), "{message}");
+        let message = refused(&["export", "a", "--to", "SVG"]);
+        assert!(message.contains("PNG, index.html"), "{message}");
         let message = refused(&["report", "a", "b"]);
         assert!(message.contains("`heaplay report` takes <RUN> and no more"), "{message}");
     }
