@@ -64,6 +64,11 @@ impl CollectorRecord {
     pub fn steps(&self) -> u64 {
         self.lists().iter().fold(0, |steps, list| steps.saturating_add(list.steps))
     }
+
+    /// What all walks take, ns, where a step takes so many.
+    pub fn walks_ns(&self, step_ns: f64) -> f64 {
+        step_ns * self.steps() as f64
+    }
 }
 
 #[cfg(test)]

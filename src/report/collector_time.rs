@@ -18,7 +18,7 @@ pub fn collector_time(trace_report: &TraceReport) -> Option<String> {
     let record = trace.process.as_ref()?.collector?;
     let walks_ns = |backend: &BackendFigures| {
         let step_ns = backend.values(Scope::All, Metric::CollectorStepNanoseconds);
-        Some(stats::median(step_ns)? * record.steps() as f64)
+        Some(record.walks_ns(stats::median(step_ns)?))
     };
     let is_long = |backend: &BackendFigures| {
         let calls_ns = backend.cost.map_or(0.0, |cost| cost.middle_ns * trace.calls as f64);

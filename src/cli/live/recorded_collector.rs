@@ -45,7 +45,11 @@ impl RecordedCollector {
 
     /// What its walks take, ns, by what a step takes in each repetition; `None` where no step was measured.
     pub fn walks_ns(self, step_ns: &[f64]) -> Option<f64> {
-        Some(stats::median(step_ns)? * self.steps() as f64)
+        let step_ns = stats::median(step_ns)?;
+        match self {
+            RecordedCollector::Walks(record) => Some(record.walks_ns(step_ns)),
+            RecordedCollector::Unknown | RecordedCollector::Small(_) => Some(0.0),
+        }
     }
 
     /// What a reader of the predictions has to know of it.
