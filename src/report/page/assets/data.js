@@ -160,10 +160,15 @@ function phaseAt(trace, event) {
   return marks.length ? marks[marks.length - 1].name : "";
 }
 
-/** A line as a person knows it: without the folders of its file. */
+/** A line as a person knows it, by the rule of `short_line` in src/units/line_name.rs. */
 function shortLine(site) {
-  if (site === "") return "(no line)";
-  return site.split(" < ")[0].replace(/^.*\/(?=[^/]+\/[^/]+$)/, "");
+  if (!site) return "(no line)";
+  const frame = site.split(" < ")[0];
+  if (frame.startsWith("<frozen ")) return frame.slice("<frozen ".length).replace(">", "");
+  const parts = frame.split("/");
+  const file = parts.at(-1);
+  const folder = parts.at(-2);
+  return file.startsWith("__") && folder ? `${folder}/${file}` : file;
 }
 
 // Numbers as text, as the tables and pictures of heaplay have them.
