@@ -9,7 +9,7 @@ use super::scale::Scale;
 use crate::report::figures::{BackendFigures, BackendLabel, ProgramPhase, TraceReport};
 use crate::report::text::capitalised;
 use crate::results::{HeapRow, Residency};
-use crate::units::{byte_unit, bytes, count};
+use crate::units::{byte_unit, bytes};
 
 /// Which parts of the heap stay resident?
 pub const ABOUT: About = About {
@@ -137,16 +137,17 @@ pub fn describe(trace_report: &TraceReport) -> Option<HeapMapChart> {
     if maps.len() > PANELS_IN_A_ROW {
         maps.sort_by_key(|map| std::cmp::Reverse(map.last.resident));
     }
-    let heights: Vec<f64> = maps.iter().map(HeapMapPanel::bytes).collect();
+    let choosable = trace_report.choosable();
+    let is_choosable =
+        |map: &&HeapMapPanel| choosable.iter().any(|backend| backend.label == map.backend);
+    // A bound makes neither the title nor the scale.
+    let leading: Vec<&HeapMapPanel> = maps.iter().filter(is_choosable).collect();
+    let heights: Vec<f64> = leading.iter().map(|map| map.bytes()).collect();
     let most = shown_peak(&heights).max(1.0) * 1.03;
     let unit = byte_unit(most);
     let at_end = capitalised(&trace_report.end_name());
     Some(HeapMapChart {
-        caption: Caption::new(
-            verdict(&maps, &at_end),
-            plotted(trace_report, maps[0].row_bytes),
-            &READING,
-        ),
+        caption: Caption::new(verdict(&leading, &at_end), plotted(trace_report, &maps), &READING),
         calls_axis: calls_axis(trace_report.observed_calls()),
         address_axis: Axis::bytes(format!("heap, {}", unit.name), unit, most),
         phases: trace_report.phases.clone(),
@@ -170,12 +171,22 @@ fn calls_axis(calls: u64) -> Axis {
     }
 }
 
-fn plotted(trace_report: &TraceReport, row_bytes: f64) -> String {
+/// The sizes of the rows of maps: `256 KiB`, or `256 KiB to 1.0 MiB` of maps of different heights.
+fn row_sizes(maps: impl IntoIterator<Item = f64>) -> String {
+    let sizes: Vec<f64> = maps.into_iter().collect();
+    match crate::stats::range(&sizes) {
+        Some((least, most)) if least < most => format!("{} to {}", bytes(least), bytes(most)),
+        Some((size, _)) => bytes(size),
+        None => String::new(),
+    }
+}
+
+fn plotted(trace_report: &TraceReport, maps: &[HeapMapPanel]) -> String {
     format!(
         "Heap map of `{}`: every {} of address space over the replay, coloured by how full its \
          resident pages are.  White: not resident.{}",
         trace_report.trace.name,
-        bytes(row_bytes),
+        row_sizes(maps.iter().map(|map| map.row_bytes)),
         trace_report.pace_note()
     )
 }
@@ -189,10 +200,11 @@ const READING: [&str; 5] = [
 ];
 
 /// `at_end` is the moment that counts as the end, as a sentence begins.
-fn verdict(maps: &[HeapMapPanel], at_end: &str) -> String {
+fn verdict(maps: &[&HeapMapPanel], at_end: &str) -> String {
     let share =
         |map: &HeapMapPanel| (map.last.sparse + map.last.empty) as f64 / map.last.resident as f64;
-    let shares: Vec<f64> = maps.iter().filter(|map| map.last.resident > 0).map(share).collect();
+    let resident = maps.iter().filter(|map| map.last.resident > 0);
+    let shares: Vec<f64> = resident.map(|map| share(map)).collect();
     let Some((low, high)) = crate::stats::range(&shares) else {
         return format!("{at_end} no part of the heap is resident");
     };
@@ -200,17 +212,21 @@ fn verdict(maps: &[HeapMapPanel], at_end: &str) -> String {
     let span = if from == to { to } else { format!("{from}–{to}") };
     let opening = format!(
         "{at_end} {span}\u{a0}% of the resident ranges of {} are empty or less than a quarter full.",
-        bytes(maps[0].row_bytes)
+        row_sizes(maps.iter().map(|map| map.row_bytes))
     );
-    let mut empty: Vec<(&str, usize)> =
-        maps.iter().map(|map| (map.backend.name.as_str(), map.last.empty)).collect();
-    empty.sort_by_key(|(_, empty)| *empty);
+    // Ranges of two maps can differ in size, so what is empty is in bytes.
+    let empty_bytes = |map: &HeapMapPanel| map.last.empty as f64 * map.row_bytes;
+    let mut empty: Vec<(&str, f64)> =
+        maps.iter().map(|map| (map.backend.name.as_str(), empty_bytes(map))).collect();
+    empty.sort_by(|a, b| a.1.total_cmp(&b.1));
     let (least, most) = (empty[0], empty[empty.len() - 1]);
-    if most.1 == 0 {
+    let [least_text, most_text] = [least.1, most.1].map(bytes);
+    if most.1 == 0.0 {
         return format!("{opening}  None retains an empty one.");
     }
-    if empty.len() == 1 || least.1 == most.1 {
-        return format!("{opening}  {} are retained though they are empty.", count(most.1 as u64));
+    if empty.len() == 1 || least_text == most_text {
+        return format!("{opening}  {most_text} are retained in empty ones.");
     }
-    format!("{opening}  {} retains {} that are empty, {} {}.", most.0, most.1, least.0, least.1)
+    let least_text = if least.1 == 0.0 { "none" } else { &least_text };
+    format!("{opening}  {} retains {most_text} in empty ones, {} {least_text}.", most.0, least.0)
 }

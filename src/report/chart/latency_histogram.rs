@@ -7,7 +7,9 @@ use super::axis::Axis;
 use super::clock_floor::ClockFloor;
 use super::contract::{About, Caption};
 use super::scale::Scale;
-use crate::report::figures::{BackendFigures, BackendLabel, LatencyDistribution, OPS, TraceReport};
+use crate::report::figures::{
+    BackendFigures, BackendLabel, LatencyDistribution, OPS, TraceReport, without_bounds,
+};
 use crate::units::nanoseconds;
 
 /// What does a call usually cost, and which paths does an allocator have?
@@ -85,7 +87,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<LatencyHistogramChart> {
         calls: shown.iter().map(|backend| backend.latency(*op).0.calls).max().unwrap_or(0),
         cells: shown.iter().map(|backend| cell(backend.latency(*op).0, &edges_ns)).collect(),
     };
-    let title = verdict(trace_report, &shown, ops[0]);
+    let title = verdict(trace_report, &without_bounds(shown.iter().copied()), ops[0]);
     let shares = Scale::Log { from: LEAST_SHARE, to: 2.0 };
     Some(LatencyHistogramChart {
         caption: Caption::new(title, plotted(trace_report), &READING),

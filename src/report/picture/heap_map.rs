@@ -10,6 +10,9 @@ use crate::report::figures::ProgramPhase;
 use crate::report::palette::{Colour, RETAINED, WHITE, fullness_colour};
 use crate::units::{bytes, count};
 
+/// Lines below a panel's name.
+const HEADING_LINES: usize = 2;
+
 /// Draws the chart.
 pub fn draw(chart: &HeapMapChart) -> Canvas {
     let mut canvas = Canvas::new();
@@ -93,7 +96,12 @@ fn heading(canvas: &mut Canvas, panel: &Panel, map: &HeapMapPanel) {
         format!("end: {resident} rows, {empty} empty, {sparse} under ¼ full")
     };
     let kind = if space > 300.0 { NOTE } else { SMALL };
-    for (at, line) in wrap(&text, kind, space).iter().take(2).enumerate() {
+    let mut lines = wrap(&text, kind, space);
+    if lines.len() > HEADING_LINES {
+        // A narrow panel has no place for all three.
+        lines = wrap(&format!("end: {resident} rows, {empty} empty"), kind, space);
+    }
+    for (at, line) in lines.iter().take(HEADING_LINES).enumerate() {
         let y = y + 22.0 + 19.0 * at as f64;
         canvas.text(panel.left, y, &shorten(line, kind, space), kind, Anchor::Left);
     }
@@ -115,12 +123,15 @@ fn paint(canvas: &mut Canvas, panel: &Panel, map: &HeapMapPanel, chart: &HeapMap
         }
     }
     if map.rows.len() > shown {
-        let text = format!("▲ runs off to {}", bytes(map.bytes()));
-        let left = panel.right - text_width(&text, STRONG) - 10.0;
+        let whole = bytes(map.bytes());
+        let texts = [format!("▲ runs off to {whole}"), format!("▲ {whole}")];
+        let fits_panel = |text: &String| fits(text, STRONG, panel.right - panel.left - 14.0);
+        let text = texts.iter().find(|text| fits_panel(text)).unwrap_or(&texts[1]);
+        let left = panel.right - text_width(text, STRONG) - 10.0;
         // Below the names of phases.
         let y = panel.top + phases::NAMES_PIXELS + 16.0;
         canvas.rectangle(left - 4.0, y - 16.0, panel.right - 4.0, y + 6.0, WHITE);
-        canvas.text(left, y, &text, STRONG, Anchor::Left);
+        canvas.text(left, y, text, STRONG, Anchor::Left);
     }
 }
 
