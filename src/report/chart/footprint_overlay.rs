@@ -8,6 +8,7 @@ use super::heap_series::{HeapSeries, shown_peak, trace_clock};
 use super::trace_clock::TraceClock;
 use crate::report::figures::{
     BackendFigures, BackendLabel, MemoryFigures, ProgramPhase, ResidentFigure, TraceReport,
+    without_bounds,
 };
 use crate::report::text::{end_moment, some};
 use crate::units::{byte_unit, bytes};
@@ -68,7 +69,9 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
         return None;
     }
     let clock = trace_clock(trace_report);
-    let peaks: Vec<f64> = shown.iter().filter_map(|backend| backend.memory.peak_bytes).collect();
+    // A bound makes neither the title nor the scale.
+    let leading = without_bounds(shown.iter().copied());
+    let peaks: Vec<f64> = leading.iter().filter_map(|backend| backend.memory.peak_bytes).collect();
     let process = trace_report.process.as_ref();
     let recorded_peak = process.map_or(0.0, |process| process.peak_bytes);
     let most = shown_peak(&peaks).max(trace_report.live_peak_bytes).max(recorded_peak) * 1.06;
@@ -83,7 +86,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<FootprintOverlayChart> {
     let clock_end = clock_ends.map(|end| *end as f64).fold(0.0, f64::max);
     Some(FootprintOverlayChart {
         caption: Caption::new(
-            verdict(trace_report, &shown),
+            verdict(trace_report, &leading),
             plotted(trace_report),
             &reading(trace_report),
         ),

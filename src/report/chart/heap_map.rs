@@ -6,7 +6,9 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
 use super::scale::Scale;
-use crate::report::figures::{BackendFigures, BackendLabel, ProgramPhase, TraceReport};
+use crate::report::figures::{
+    BackendFigures, BackendLabel, ProgramPhase, TraceReport, rows_without_bounds,
+};
 use crate::report::text::capitalised;
 use crate::results::{HeapRow, Residency};
 use crate::units::{byte_unit, bytes};
@@ -137,11 +139,8 @@ pub fn describe(trace_report: &TraceReport) -> Option<HeapMapChart> {
     if maps.len() > PANELS_IN_A_ROW {
         maps.sort_by_key(|map| std::cmp::Reverse(map.last.resident));
     }
-    let choosable = trace_report.choosable();
-    let is_choosable =
-        |map: &&HeapMapPanel| choosable.iter().any(|backend| backend.label == map.backend);
     // A bound makes neither the title nor the scale.
-    let leading: Vec<&HeapMapPanel> = maps.iter().filter(is_choosable).collect();
+    let leading = rows_without_bounds(&maps, |map| map.backend.is_bound);
     let heights: Vec<f64> = leading.iter().map(|map| map.bytes()).collect();
     let most = shown_peak(&heights).max(1.0) * 1.03;
     let unit = byte_unit(most);

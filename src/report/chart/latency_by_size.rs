@@ -8,6 +8,7 @@ use super::contract::{About, Caption};
 use super::scale::Scale;
 use crate::report::figures::{
     BackendLabel, ClassTimes, LatencyDistribution, OPS, TraceReport, best_by_class,
+    rows_without_bounds,
 };
 use crate::units::{bytes, count, nanoseconds};
 
@@ -237,7 +238,8 @@ fn verdict(
 ) -> String {
     let mut best: Option<(f64, String)> = None;
     for times in all {
-        for (backend, classes) in trace_report.allocators().zip(&times.by_allocator) {
+        let rows = trace_report.allocators().zip(&times.by_allocator);
+        for (backend, classes) in rows_without_bounds(rows, |row| row.0.is_bound()) {
             let facts: Vec<(u64, f64)> = classes
                 .iter()
                 .filter_map(|class| Some((class.0, class.1.fact(percentile.share)?)))

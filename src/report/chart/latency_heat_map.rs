@@ -9,7 +9,8 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::scale::Scale;
 use crate::report::figures::{
-    BackendFigures, BackendLabel, MARKS_MAX, TraceReport, partly_slow_calls, slow_calls,
+    BackendFigures, BackendLabel, MARKS_MAX, TraceReport, partly_slow_calls, rows_without_bounds,
+    slow_calls,
 };
 use crate::results::{LatencyRow, ProgramMark, Sample, SlowCall};
 use crate::units::{count, nanoseconds};
@@ -135,7 +136,8 @@ pub fn describe(trace_report: &TraceReport) -> Option<LatencyHeatMapChart> {
     if all.is_empty() {
         return None;
     }
-    let title = verdict(trace_report, &all);
+    let leading = rows_without_bounds(&all, |own| own.backend.is_bound());
+    let title = verdict(trace_report, &leading);
     let left_out = all.len().saturating_sub(ROWS_MAX);
     all.truncate(ROWS_MAX);
     let sampled = trace_report.backends.iter().find(|backend| backend.samples.len() > 1);
@@ -198,10 +200,10 @@ const READING: [&str; 5] = [
 ];
 
 /// Which allocator stalls, how often, how long, and when.
-fn verdict(trace_report: &TraceReport, all: &[Trajectory]) -> String {
+fn verdict(trace_report: &TraceReport, all: &[&Trajectory]) -> String {
     for (limit_ns, limit) in [(1e6, "1 ms"), (1e5, "100 µs"), (1e4, "10 µs")] {
         let mut counts: Vec<(&Trajectory, usize)> =
-            all.iter().map(|own| (own, own.over(limit_ns))).collect();
+            all.iter().map(|own| (*own, own.over(limit_ns))).collect();
         counts.sort_by_key(|(own, count)| {
             let slowest = own.slow.first().map(|call| call.nanoseconds);
             (std::cmp::Reverse(*count), std::cmp::Reverse(slowest))

@@ -7,7 +7,7 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
 use super::scale::Scale;
-use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
+use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, rows_without_bounds};
 use crate::report::text::capitalised;
 use crate::results::{Metric, Moment};
 use crate::units::{byte_unit, percent, ratio};
@@ -113,18 +113,20 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageFullnessChart> {
          live.  Right: what is in use when memory can be returned only in pieces of 4 KiB to 2 MiB.",
         trace_report.trace.name
     );
+    // A bound makes neither the title nor the scales.
+    let leading = rows_without_bounds(&rows, |row| row.backend.is_bound);
     let totals: Vec<f64> =
-        rows.iter().map(|row| total(&row.peak_bytes).max(total(&row.end_bytes))).collect();
+        leading.iter().map(|row| total(&row.peak_bytes).max(total(&row.end_bytes))).collect();
     let bar_most = shown_peak(&totals).max(1.0) * 1.02;
     let bar_unit = byte_unit(bar_most);
-    let curves = rows.iter().filter(|row| row.by_piece.len() > 1);
+    let curves = leading.iter().filter(|row| row.by_piece.len() > 1);
     let ends: Vec<f64> = curves.filter_map(|row| row.by_piece.last()).map(|end| end.1).collect();
     let curve_most = shown_peak(&ends).max(trace_report.live_end_bytes).max(1.0) * 1.06;
     let curve_unit = byte_unit(curve_most);
     let pieces = Scale::Log { from: PIECES[0].0, to: PIECES[5].0 };
     let at_end = capitalised(&trace_report.end_name());
     Some(PageFullnessChart {
-        caption: Caption::new(verdict(&rows, &at_end), plotted, &READING),
+        caption: Caption::new(verdict(&leading, &at_end), plotted, &READING),
         bar_axis: Axis::bytes(format!("{} of pages in use", bar_unit.name), bar_unit, bar_most),
         piece_axis: Axis::plain("size of a piece that can be returned", "B", pieces),
         curve_axis: Axis::bytes(
@@ -147,10 +149,10 @@ const READING: [&str; 2] = [
 ];
 
 /// `at_end` is the moment that counts as the end, as a sentence begins.
-fn verdict(rows: &[FullnessRow], at_end: &str) -> String {
+fn verdict(rows: &[&FullnessRow], at_end: &str) -> String {
     let share = |row: &FullnessRow| sparse(&row.end_bytes) / total(&row.end_bytes);
     let shares: Vec<f64> =
-        rows.iter().filter(|row| total(&row.end_bytes) > 0.0).map(share).collect();
+        rows.iter().filter(|row| total(&row.end_bytes) > 0.0).map(|row| share(row)).collect();
     const SPARSE: &str = "of the pages in use are less than a quarter full.";
     let opening = match crate::stats::range(&shares) {
         Some((_, 0.0)) => {
@@ -167,7 +169,7 @@ fn verdict(rows: &[FullnessRow], at_end: &str) -> String {
 }
 
 /// How much more would be in use in pieces of 2 MiB; empty where it is not known.
-fn growth(rows: &[FullnessRow]) -> String {
+fn growth(rows: &[&FullnessRow]) -> String {
     let mut grown: Vec<(f64, &str)> = Vec::new();
     for row in rows {
         if let (Some(first), Some(last)) = (row.by_piece.first(), row.by_piece.last())

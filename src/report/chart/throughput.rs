@@ -6,7 +6,9 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
 use super::scale::Scale;
-use crate::report::figures::{BackendFigures, BackendLabel, CallCost, ChunkCost, TraceReport};
+use crate::report::figures::{
+    BackendFigures, BackendLabel, CallCost, ChunkCost, TraceReport, rows_without_bounds,
+};
 use crate::report::text::{HARNESS, some};
 use crate::stats;
 use crate::units::{count, figure3, ratio, times};
@@ -157,10 +159,10 @@ fn note(trace_report: &TraceReport, backend: &BackendFigures, cost: &CallCost) -
     }
 }
 
-/// The allocators with their costs, the fastest first.
+/// The allocators of title and bold type with their costs, the fastest first. A bound makes neither.
 fn by_time<'a>(timed: &[Timed<'a>]) -> Vec<Timed<'a>> {
-    let mut allocators: Vec<Timed> =
-        timed.iter().copied().filter(|(backend, _)| !backend.is_floor()).collect();
+    let allocators = timed.iter().copied().filter(|(backend, _)| !backend.is_floor());
+    let mut allocators: Vec<Timed> = rows_without_bounds(allocators, |row| row.0.is_bound());
     allocators.sort_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
     allocators
 }

@@ -174,8 +174,15 @@ impl<'a> BackendFigures<'a> {
 pub fn without_bounds<'b, 'a>(
     backends: impl IntoIterator<Item = &'b BackendFigures<'a>>,
 ) -> Vec<&'b BackendFigures<'a>> {
-    let (bounds, own): (Vec<_>, Vec<_>) =
-        backends.into_iter().partition(|backend| backend.is_bound());
+    rows_without_bounds(backends, |backend| backend.is_bound())
+}
+
+/// The same of rows, each of a backend, which may be a bound.
+pub fn rows_without_bounds<R>(
+    rows: impl IntoIterator<Item = R>,
+    is_bound: impl Fn(&R) -> bool,
+) -> Vec<R> {
+    let (bounds, own): (Vec<R>, Vec<R>) = rows.into_iter().partition(is_bound);
     if own.is_empty() { bounds } else { own }
 }
 

@@ -26,7 +26,7 @@ mod trace_shape;
 mod trace_threads;
 
 pub use arena_map::{ArenaMap, ArenaStrip, PoolCell};
-pub use backend::{BackendFigures, BackendLabel, without_bounds};
+pub use backend::{BackendFigures, BackendLabel, rows_without_bounds, without_bounds};
 pub use cost::{CallCost, ChunkCost};
 pub use distribution::{LatencyDistribution, OPS};
 pub use effect::Effect;
