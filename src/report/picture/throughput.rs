@@ -11,6 +11,12 @@ use crate::units::figure3;
 
 /// Height of a row in pixels below which names and numbers go beside the marks.
 const LOW_ROW: f64 = 40.0;
+/// Pixels between two marks of lines that are cut.
+const CUT_MARK_DISTANCE: f64 = 14.0;
+/// Backends whose cut lines are named.
+const CUT_NAMED_MAX: usize = 2;
+/// Pixels of such a name, at most.
+const CUT_NAME_PIXELS: f64 = 100.0;
 
 /// Draws the chart.
 pub fn draw(chart: &ThroughputChart) -> Canvas {
@@ -146,6 +152,7 @@ fn along_trace(canvas: &mut Canvas, panel: &Panel, rows: &[ThroughputRow], along
             labels.push(EndLabel { y, text, kind });
         }
     }
+    cut_marks(canvas, panel, rows, along);
     let space = RIGHT - panel.right - 14.0;
     end_labels(
         canvas,
@@ -159,6 +166,44 @@ fn along_trace(canvas: &mut Canvas, panel: &Panel, rows: &[ThroughputRow], along
     panel.numbers(canvas, &across, &|tick| tick_text(tick, &across));
     let label = format!("x: {}", along.calls_axis.label);
     canvas.text(panel.right, panel.bottom + 42.0, &label, SMALL, Anchor::Right);
+}
+
+/// Marks where lines leave the top of the panel, and says how far the highest go.
+fn cut_marks(canvas: &mut Canvas, panel: &Panel, rows: &[ThroughputRow], along: &AlongTrace) {
+    let end = panel.up.end();
+    let mut highest: Vec<(f64, &ThroughputRow)> = Vec::new();
+    let mut marked: Vec<f64> = Vec::new();
+    for row in rows {
+        for (call, ns) in row.chunks.iter().filter(|(_, ns)| *ns > end) {
+            let x = panel.x(along.calls_axis.in_unit(*call));
+            match highest.last_mut().filter(|known| std::ptr::eq(known.1, row)) {
+                Some(known) => known.0 = known.0.max(*ns),
+                None => highest.push((*ns, row)),
+            }
+            if marked.iter().all(|known| (known - x).abs() >= CUT_MARK_DISTANCE) {
+                let y = panel.top;
+                canvas
+                    .polygon(&[(x - 5.0, y + 8.0), (x, y), (x + 5.0, y + 8.0)], row.backend.colour);
+                marked.push(x);
+            }
+        }
+    }
+    highest.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let named = highest.iter().take(CUT_NAMED_MAX);
+    let named = named.map(|(ns, row)| {
+        let name = shorten(&row.backend.name, SMALL, CUT_NAME_PIXELS);
+        format!("{name} to {} ns", figure3(*ns))
+    });
+    let mut named: Vec<String> = named.collect();
+    if highest.len() > named.len() {
+        named.push(format!("{} more", highest.len() - named.len()));
+    }
+    if !named.is_empty() {
+        let text = format!("▲ runs off: {}", named.join(", "));
+        let space = panel.right - panel.left - text_width("along the trace", HEADING) - 12.0;
+        let text = shorten(&text, SMALL, space);
+        canvas.text(panel.right, panel.top - 30.0, &text, SMALL, Anchor::Right);
+    }
 }
 
 /// At most `most` segments, each with its fastest and slowest chunk: no extreme is averaged away.
