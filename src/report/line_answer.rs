@@ -3,12 +3,13 @@
 //! what its change returns.
 
 use super::chart::first_line;
-use super::figures::{BackendFigures, TraceReport};
+use super::figures::{
+    BackendFigures, LineChange, TraceReport, has_line_changes, held_text, line_changes,
+};
 use super::free_list_note::{collection_note, free_list_note, reused_note};
 use super::own_line::own_line_notes;
 use super::peak_survival::little_left;
 use super::text::{capitalised, list, short_line};
-use super::unit_table::{LineChange, changes, held_text};
 use crate::results::Moment;
 
 /// Lines of today's allocator, at most.
@@ -36,13 +37,13 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
     let first = own.or_else(|| trace_report.reference());
     let mut named: Vec<String> = Vec::new();
     let retaining = first_line(trace_report);
-    let has_lines = retaining.is_some() || first.is_some_and(|one| !changes(one).is_empty());
+    let has_lines = retaining.is_some() || first.is_some_and(has_line_changes);
     if let Some(backend) = first.filter(|_| has_lines) {
         let today = match own {
             Some(_) => format!("{}, which the program has today", backend.name()),
             None => backend.name().to_owned(),
         };
-        let lines = ranked(trace_report, backend);
+        let lines = line_changes(trace_report, backend);
         for (at, change) in lines.iter().take(LINES_MAX).enumerate() {
             let opening = match at {
                 0 => format!("{} under {today}, ", capitalised(&at_end)),
@@ -69,7 +70,7 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
     let mut by_line: Vec<(LineChange, Vec<String>)> = Vec::new();
     for backend in others {
         // Of another allocator only what a person could change is worth a sentence.
-        let change = ranked(trace_report, backend).into_iter().next();
+        let change = line_changes(trace_report, backend).into_iter().next();
         let change = change.filter(|change| trace_report.trace.is_changeable(change.line));
         let Some(change) = change else { continue };
         match by_line.iter_mut().find(|(known, _)| known.line == change.line) {
@@ -113,17 +114,4 @@ fn held_most<'a>(
     let rows = backend.rows.attributions.iter().filter(|row| trace_report.trace.is_holder(row));
     let most = rows.max_by_key(|row| row.live_bytes)?;
     Some((&most.site, held_text(trace_report, &most.site)?))
-}
-
-/// The changes of lines under a backend: the program's own lines first, and those whose blocks are of the
-/// start-up last; of each kind, the one that returns most first.
-fn ranked<'a>(trace_report: &TraceReport<'a>, backend: &BackendFigures<'a>) -> Vec<LineChange<'a>> {
-    let mut lines: Vec<LineChange> =
-        changes(backend).into_iter().filter(LineChange::is_worth_naming).collect();
-    lines.sort_by(|a, b| {
-        let is_changeable = |change: &LineChange| trace_report.trace.is_changeable(change.line);
-        let order = is_changeable(b).cmp(&is_changeable(a));
-        order.then(b.returned_bytes().total_cmp(&a.returned_bytes()))
-    });
-    lines
 }

@@ -5,7 +5,9 @@ use serde::Serialize;
 
 use super::contract::{About, Caption, ReadingSentence};
 use super::heap_series::shown_peak;
-use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, without_bounds};
+use crate::report::figures::{
+    BackendFigures, BackendLabel, TraceReport, line_changes, replayed_bytes, without_bounds,
+};
 use crate::report::free_list_note::free_list_note;
 use crate::report::text::{all_or_ends, short_line, some};
 use crate::results::{Attribution, Moment, OTHER_SITES, RETURNABLE_LEAST_BYTES};
@@ -249,7 +251,8 @@ fn caption(trace_report: &TraceReport, rows: &RetentionRows, by_live: &[&Attribu
     };
     let opening = "The free space of each 4 KiB page is charged in equal shares to the live blocks \
                    on it, and summed by the line that allocated them.";
-    let caption = Caption::new(verdict(rows, by_live), plotted, &[opening]);
+    let title = verdict_of_change(trace_report, rows).unwrap_or_else(|| verdict(rows, by_live));
+    let caption = Caption::new(title, plotted, &[opening]);
     let caption = match checks(rows, "the first line") {
         Some(sentence) => caption.with_reading(sentence),
         None => caption,
@@ -400,6 +403,34 @@ fn larger_bar(rows: &RetentionRows, free_bytes: f64) -> Option<String> {
     let line = if site.is_empty() { "what has no line".to_owned() } else { short_line(site) };
     (bytes_of_bar > free_bytes)
         .then(|| format!("  Under {name} {line} retains more: {}.", bytes(bytes_of_bar)))
+}
+
+/// The verdict where the line whose change returns most is another than the one that is charged most: that
+/// line is the answer, and the bars of the other have to be explained. `None` where both are one.
+fn verdict_of_change(trace_report: &TraceReport, rows: &RetentionRows) -> Option<String> {
+    if rows.moment != Moment::End {
+        return None;
+    }
+    let backend = trace_report.own_backend().or_else(|| trace_report.reference())?;
+    let changes = line_changes(trace_report, backend);
+    let first = changes.first().filter(|change| change.line != rows.sites[0])?;
+    let charged = rows.sites[0];
+    let returned = replayed_bytes(backend, charged).map(|[before, after]| before - after);
+    let returned = match returned {
+        Some(fall) if fall <= 0.0 => "; its change returns nothing".to_owned(),
+        Some(fall) => format!("; its change returns {}", bytes(fall)),
+        None => String::new(),
+    };
+    let line = if charged.is_empty() { "what has no line".to_owned() } else { short_line(charged) };
+    Some(format!(
+        "Allocated last, the blocks of {} would return most {}: {} in {}.  More free space on pages in use \
+         lies beside {line}: {}{returned}.",
+        short_line(first.line),
+        rows.when(),
+        bytes(first.returned_bytes()),
+        backend.name(),
+        bytes(rows.free_space(backend, charged))
+    ))
 }
 
 fn verdict(rows: &RetentionRows, by_live: &[&Attribution]) -> String {

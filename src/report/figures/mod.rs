@@ -9,6 +9,7 @@ mod cost;
 mod distribution;
 mod effect;
 mod fragmentation;
+mod line_change;
 mod line_matching;
 mod memory;
 mod movement_answer;
@@ -31,6 +32,10 @@ pub use cost::{CallCost, ChunkCost};
 pub use distribution::{LatencyDistribution, OPS};
 pub use effect::Effect;
 pub use fragmentation::{Fragmentation, fragmentation};
+pub use line_change::{
+    LineChange, has_line_changes, held_text, line_at_end, line_changes, replayed_bytes,
+    retention_at_end,
+};
 pub use memory::{ByteRange, MemoryFigures, ResidentFigure};
 pub use movement_answer::{short_row, signed_percent};
 pub use phases::{MARKS_MAX, ProgramPhase};
