@@ -1,16 +1,21 @@
 //! Chart: which lines cause page retention at each mark of the program, at the live peak and at
 //! exit.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
-use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, without_bounds};
+use crate::report::figures::{
+    BackendFigures, BackendLabel, TraceReport, rows_without_bounds, without_bounds,
+};
 use crate::report::palette::Colour;
 use crate::report::text::{short_line, some};
-use crate::results::{Attribution, Moment};
-use crate::units::{byte_unit, bytes};
+use crate::results::{Attribution, Moment, OTHER_SITES};
+use crate::units::{byte_unit, bytes, count};
 
 /// When do which lines retain memory?
 pub const ABOUT: About = About {
@@ -69,7 +74,8 @@ pub struct RetentionPanel {
 }
 
 impl RetentionPanel {
-    fn highest(&self) -> f64 {
+    /// The highest bar, in bytes.
+    pub fn highest(&self) -> f64 {
         self.free_space_bytes.iter().map(|stack| stack.iter().sum()).fold(0.0, f64::max)
     }
 }
@@ -89,6 +95,11 @@ const MOMENTS_MAX: usize = 14;
 /// Panels shown at most: more would have bars of a pixel.
 const PANELS_MAX: usize = 6;
 
+/// The panels of title and scale: a bound makes neither.
+fn leading(panels: &[RetentionPanel]) -> Vec<&RetentionPanel> {
+    rows_without_bounds(panels, |panel| panel.backend.is_bound)
+}
+
 /// Describes the chart; `None` without an attribution at a mark.
 pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionAtMarksChart> {
     let moments = moments(trace_report)?;
@@ -97,11 +108,14 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionAtMarksChart>
         .into_iter()
         .map(|backend| panel(backend, &moments, &sites))
         .collect();
-    let choosable: Vec<RetentionPanel> = without_bounds(attributed(trace_report))
-        .into_iter()
-        .map(|backend| panel(backend, &moments, &sites))
-        .collect();
-    let title = verdict(&moments, &sites, &choosable);
+    let mut of_title = leading(&panels);
+    if let Some(own) = trace_report.own_backend()
+        && of_title.iter().any(|panel| panel.backend == own.label)
+    {
+        // Where today's allocator is known, the bars of others are no answer.
+        of_title.retain(|panel| panel.backend == own.label);
+    }
+    let title = verdict(&moments, &sites, &of_title, &trace_report.end_name());
     let mut plotted = format!(
         "`{}`: free space on 4 KiB pages in use, at each mark of the program, by the line that \
          allocated their blocks.",
@@ -112,7 +126,7 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionAtMarksChart>
         let rest: Vec<String> = rest.map(|panel| panel.backend.name).collect();
         plotted += &format!("  Not shown: {}.", some(&rest));
     }
-    let highest: Vec<f64> = panels.iter().map(RetentionPanel::highest).collect();
+    let highest: Vec<f64> = leading(&panels).iter().map(|panel| panel.highest()).collect();
     let most = shown_peak(&highest).max(1.0) * 1.1;
     let unit = byte_unit(most);
     Some(PageRetentionAtMarksChart {
@@ -123,18 +137,29 @@ pub fn describe(trace_report: &TraceReport) -> Option<PageRetentionAtMarksChart>
             most,
         ),
         moments,
-        parts: parts(&sites),
+        parts: parts(&sites, others_name(trace_report, &sites)),
         panels,
     })
 }
 
-fn parts(sites: &[&str]) -> Vec<RetentionPart> {
+/// The name of the sum of all lines but `sites`: with their number, where each has its row.
+fn others_name(trace_report: &TraceReport, sites: &[&str]) -> String {
+    let rows = trace_report.backends.iter().flat_map(|backend| &backend.rows.attributions);
+    let all: BTreeSet<&str> = rows.map(|row| row.site.as_str()).collect();
+    match all.contains(OTHER_SITES) {
+        true => "all other lines together".to_owned(),
+        false => format!("{} other lines together", count((all.len() - sites.len()) as u64)),
+    }
+}
+
+/// The lines with a colour, and the sum of the others.
+fn parts(sites: &[&str], others_name: String) -> Vec<RetentionPart> {
     let own = |(colour, site): (&Colour, &&str)| RetentionPart {
         site: Some((*site).to_owned()),
         name: short_line(site),
         colour: *colour,
     };
-    let others = RetentionPart { site: None, name: "all other lines".to_owned(), colour: OTHERS };
+    let others = RetentionPart { site: None, name: others_name, colour: OTHERS };
     COLOURS.iter().zip(sites).map(own).chain([others]).collect()
 }
 
@@ -203,20 +228,21 @@ fn moments(trace_report: &TraceReport) -> Option<Vec<RetentionMoment>> {
     Some(moments)
 }
 
-/// The lines with the most retention, by their best place over the moments: one that matters in a
-/// single phase is not averaged away.
-fn leading_lines<'a>(trace_report: &TraceReport<'a>, moments: &[RetentionMoment]) -> Vec<&'a str> {
-    let mut best: Vec<(&str, f64)> = Vec::new();
-    for moment in moments {
-        for (line, share) in trace_report.retaining_lines(moment.moment) {
-            match best.iter_mut().find(|known| known.0 == line) {
-                Some(known) => known.1 = known.1.max(share),
-                None => best.push((line, share)),
-            }
+/// The lines with the largest part of a bar, of any moment and any allocator but a bound: one that matters
+/// in a single phase is not averaged away, and one that is large in a small bar is no matter.
+fn leading_lines<'a>(trace_report: &'a TraceReport, moments: &[RetentionMoment]) -> Vec<&'a str> {
+    let mut most_bytes: BTreeMap<&str, u64> = BTreeMap::new();
+    let is_shown = |row: &&&Attribution| moments.iter().any(|own| own.moment == row.moment);
+    for backend in without_bounds(attributed(trace_report)) {
+        let rows = backend.rows.attributions.iter().filter(is_shown);
+        for row in rows.filter(|row| row.site != OTHER_SITES) {
+            let most = most_bytes.entry(&row.site).or_default();
+            *most = (*most).max(row.external_fragmentation_bytes);
         }
     }
-    best.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    best.into_iter().take(COLOURS.len()).map(|line| line.0).collect()
+    let mut lines: Vec<(&str, u64)> = most_bytes.into_iter().filter(|line| line.1 > 0).collect();
+    lines.sort_by_key(|line| Reverse(line.1));
+    lines.into_iter().take(COLOURS.len()).map(|line| line.0).collect()
 }
 
 fn panel(backend: &BackendFigures, moments: &[RetentionMoment], sites: &[&str]) -> RetentionPanel {
@@ -253,7 +279,7 @@ struct WorstLine<'a> {
 fn worst_line<'a>(
     moments: &'a [RetentionMoment],
     sites: &[&'a str],
-    panels: &'a [RetentionPanel],
+    panels: &[&'a RetentionPanel],
 ) -> Option<WorstLine<'a>> {
     let mut worst: Option<WorstLine> = None;
     for panel in panels {
@@ -277,14 +303,19 @@ fn worst_line<'a>(
 }
 
 /// The line and the mark with the most free space, and what is left of it at the end.
-fn verdict(moments: &[RetentionMoment], sites: &[&str], panels: &[RetentionPanel]) -> String {
+fn verdict(
+    moments: &[RetentionMoment],
+    sites: &[&str],
+    panels: &[&RetentionPanel],
+    end_name: &str,
+) -> String {
     let Some(worst) = worst_line(moments, sites, panels) else {
         return "No line retains any free space at a mark of the program.".to_owned();
     };
     let end = moments.last().filter(|last| last.moment == Moment::End);
-    let at_end = end.map_or_else(String::new, |end| {
+    let at_end = end.map_or_else(String::new, |_| {
         let left = if worst.last_bytes > 0.0 { bytes(worst.last_bytes) } else { "none".to_owned() };
-        format!(", and {left} at {}", end.name)
+        format!(", and {left} {end_name}")
     });
     format!(
         "{} retains most: {} of free space at the mark `{}`{at_end} ({}).",

@@ -9,6 +9,9 @@ use crate::report::chart::{
 use crate::report::palette::{AXIS, INK, WHITE};
 use crate::units::{bytes, figure};
 
+/// Pixels from the top of a panel to the gaps of a bar that leaves it: below the bar's number.
+const CUT_PIXELS: f64 = 26.0;
+
 /// Draws the chart.
 pub fn draw(chart: &PageRetentionAtMarksChart) -> Canvas {
     let mut canvas = Canvas::new();
@@ -30,7 +33,13 @@ pub fn draw(chart: &PageRetentionAtMarksChart) -> Canvas {
             up: chart.free_space_axis.scale,
         };
         let name = shorten(&described.backend.name, HEADING, width);
-        canvas.text(left, panel.top - 14.0, &name, HEADING, Anchor::Left);
+        let used = canvas.text(left, panel.top - 14.0, &name, HEADING, Anchor::Left);
+        let highest = described.highest();
+        if chart.free_space_axis.in_unit(highest) > chart.free_space_axis.end() {
+            let text = format!("▲ runs off to {}", bytes(highest));
+            let text = shorten(&text, SMALL, width - used - 12.0);
+            canvas.text(left + used + 12.0, panel.top - 14.0, &text, SMALL, Anchor::Left);
+        }
         bars(&mut canvas, &panel, chart, described, at == 0);
     }
     let middle = (below + 40.0 + bottom - 96.0) / 2.0;
@@ -69,6 +78,9 @@ fn bars(
             below += bytes;
         }
         let off = axis.in_unit(below) > axis.end();
+        if off {
+            cut(canvas, panel, (from, to));
+        }
         let text = if off { format!("▲ {}", bytes(below)) } else { figure(axis.in_unit(below)) };
         let kind = if step > 60.0 { STRONG } else { TINY.in_colour(INK) };
         if fits(&text, kind, step) {
@@ -81,6 +93,14 @@ fn bars(
         name_bar(canvas, panel, moment, panel.x(at as f64 + 0.5), (step, at));
     }
     panel.axes(canvas);
+}
+
+/// Two slanted gaps near the top of a bar that leaves the panel, as in a broken axis.
+fn cut(canvas: &mut Canvas, panel: &Panel, (from, to): (f64, f64)) {
+    for k in [0.0, 9.0] {
+        let y = panel.top + CUT_PIXELS + k;
+        canvas.line(&[(from - 2.0, y + 3.0), (to + 2.0, y - 3.0)], Stroke::solid(3.0, WHITE));
+    }
 }
 
 /// A bar's name. Where bars are narrow, adjacent names are one below the other, each with a line to
