@@ -3,7 +3,7 @@
 use super::canvas::{Anchor, Canvas, Stroke, fitted, text_width};
 use super::frame::{LEFT, RIGHT, SMALL, STRONG, TINY, frame};
 use super::panel::Panel;
-use super::phases::{mark_line, names_above};
+use super::phases::{NAMES_ABOVE_PIXELS, mark_line, names_above};
 use crate::report::chart::{LatencyHeatMapChart, LatencyHeatMapRow, Scale, tick_text};
 use crate::report::palette::{AXIS, Colour, LIVE, WHITE, WORSE};
 use crate::results::ProgramMark;
@@ -32,14 +32,19 @@ pub fn draw(chart: &LatencyHeatMapChart) -> Canvas {
         across: chart.calls_axis.scale,
         up,
     };
-    // The live heap first, the names of the phases above it.
+    // The names of the phases first, then the live heap.
     let mut y = top + 4.0;
+    if !chart.marks.is_empty() {
+        y += NAMES_ABOVE_PIXELS;
+    }
     if !chart.live.is_empty() {
-        y += if chart.marks.is_empty() { 6.0 } else { 20.0 };
+        y += 6.0;
         let strip = panel(y, y + LIVE_HEIGHT, Scale::Linear { from: 0.0, to: 1.0 });
         live(&mut canvas, &strip, chart);
         names(&mut canvas, &strip, chart);
         y += LIVE_HEIGHT;
+    } else {
+        names(&mut canvas, &panel(y + 6.0, y + 6.0, Scale::Linear { from: 0.0, to: 1.0 }), chart);
     }
     let foot = bottom - 44.0;
     let height = (foot - y) / chart.rows.len() as f64;
@@ -90,7 +95,7 @@ fn live(canvas: &mut Canvas, panel: &Panel, chart: &LatencyHeatMapChart) {
     canvas.text(panel.left - 9.0, panel.bottom + 1.0, "0", TINY, Anchor::Right);
 }
 
-/// The lines of the marks over the live heap, and their names above it.
+/// The lines of the marks over a panel, and their names above it.
 fn names(canvas: &mut Canvas, panel: &Panel, chart: &LatencyHeatMapChart) {
     let x = |mark: &ProgramMark| panel.x(chart.calls_axis.in_unit(mark.event as f64));
     for mark in &chart.marks {

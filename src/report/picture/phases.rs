@@ -15,8 +15,10 @@ pub fn mark_line(canvas: &mut Canvas, x: f64, top: f64, bottom: f64) {
 const ROW_PIXELS: f64 = 14.0;
 /// Pixels below the upper edge of a panel that the names of [`draw`] may take.
 pub const NAMES_PIXELS: f64 = 16.0 + ROW_PIXELS;
-/// The longest name in pixels.
+/// The longest name in pixels, where the marks are nearer.
 const NAME_PIXELS: f64 = 110.0;
+/// A part of a name with fewer characters says nothing, but for a name that has no more.
+const NAME_LEAST: usize = 4;
 /// Pixels between a line and its name.
 const BESIDE: f64 = 4.0;
 /// Pixels between two names of a row.
@@ -33,24 +35,38 @@ struct PlacedName {
 
 /// Places the names of marks, each a name with the pixel of its line. A name is to the right of its
 /// line, or to the left where the panel ends before it. One that would touch another goes to the next
-/// of `rows`; where there is no space in any, it is left out.
+/// of `rows`; where there is no space in any, it is shortened, and at last left out.
 fn placed<'a>(
     marks: impl Iterator<Item = (&'a str, f64)>,
     (from, to): (f64, f64),
     rows: usize,
 ) -> Vec<PlacedName> {
     let mut placed: Vec<PlacedName> = Vec::new();
-    for (name, x) in marks {
-        let name = shorten(name, TINY, NAME_PIXELS);
-        let width = text_width(&name, TINY);
+    let marks: Vec<(&str, f64)> = marks.collect();
+    for (at, (name, x)) in marks.iter().copied().enumerate() {
+        // Names can differ at their ends only, so none is shortened where it has space. The names of the
+        // next marks are in the other rows.
+        let next = marks.get(at + rows).map_or(to, |next| next.1 - APART);
+        let whole = name.chars().count();
+        let long = shorten(name, TINY, (next - x - BESIDE).max(NAME_PIXELS));
+        let width = text_width(&long, TINY);
         let is_right = x + BESIDE + width < to;
         let left = if is_right { x + BESIDE } else { x - BESIDE - width };
-        let touches = |other: &PlacedName| {
-            left < other.left + other.width + APART && other.left < left + width + APART
-        };
-        let is_free = |row: &usize| !placed.iter().any(|at| at.row == *row && touches(at));
-        let row = (0..rows).find(is_free).filter(|_| left >= from);
-        placed.extend(row.map(|row| PlacedName { name, left, width, row }));
+        // The last resort is a part of the name, up to the end of the panel.
+        let short = shorten(name, TINY, to - x - BESIDE);
+        let places = [(long, left), (short, x + BESIDE)];
+        let found = places.into_iter().find_map(|(name, left)| {
+            let width = text_width(&name, TINY);
+            let touches = |other: &PlacedName| {
+                left < other.left + other.width + APART && other.left < left + width + APART
+            };
+            let is_free = |row: &usize| !placed.iter().any(|at| at.row == *row && touches(at));
+            let is_in =
+                left >= from && left + width <= to && name.chars().count() >= NAME_LEAST.min(whole);
+            let row = (0..rows).find(is_free).filter(|_| is_in)?;
+            Some(PlacedName { name, left, width, row })
+        });
+        placed.extend(found);
     }
     placed
 }
@@ -76,14 +92,18 @@ pub fn draw(
     }
 }
 
-/// Sets the names of marks in one row above a panel, the base line at `y`.
+/// Pixels above the base line of [`names_above`] that its names may take.
+pub const NAMES_ABOVE_PIXELS: f64 = 12.0 + ROW_PIXELS;
+
+/// Sets the names of marks in two rows above a panel, the base line of the lower one at `y`.
 pub fn names_above<'a>(
     canvas: &mut Canvas,
     panel: &Panel,
     y: f64,
     marks: impl Iterator<Item = (&'a str, f64)>,
 ) {
-    for PlacedName { name, left, .. } in placed(marks, (panel.left, panel.right), 1) {
+    for PlacedName { name, left, row, .. } in placed(marks, (panel.left, panel.right), 2) {
+        let y = y - ROW_PIXELS * row as f64;
         canvas.text(left, y, &name, TINY.in_colour(SOFT), Anchor::Left);
     }
 }
