@@ -4,6 +4,7 @@
 use super::figures::TraceReport;
 use super::files::COMPARISONS_CSV;
 use super::markdown::markdown;
+use super::text_table::{Cell, texts};
 use crate::results::{ComparedPair, TimeBudget};
 use crate::stats::{self, Decision, LOOKS, TimeComparison};
 use crate::units::{percent, ratio};
@@ -35,14 +36,15 @@ impl PairRow<'_> {
     }
 
     /// Its cells below [`HEADER`].
-    fn cells(&self) -> [String; 6] {
+    fn cells(&self) -> [Cell; 6] {
+        let half_percent = self.after_a_minute().map(|half| half * 100.0);
         [
-            format!("{} : {}", self.names[1], self.names[0]),
-            ratio(1.0 + self.comparison.change),
-            self.interval(),
-            self.comparison.pairs.to_string(),
-            self.comparison.decision_text(),
-            self.after_a_minute().map_or("–".to_owned(), |half| format!("±{}", percent(half))),
+            format!("{} : {}", self.names[1], self.names[0]).into(),
+            Cell::of(Some(1.0 + self.comparison.change), ratio),
+            self.interval().into(),
+            Cell::count(self.comparison.pairs as u64),
+            self.comparison.decision_text().into(),
+            Cell::of(half_percent, |half| format!("±{}", percent(half / 100.0))),
         ]
     }
 
@@ -74,7 +76,7 @@ fn pair_rows<'a>(trace_reports: &'a [TraceReport]) -> Vec<PairRow<'a>> {
 }
 
 /// The cells of the pairs of one trace, below [`HEADER`].
-pub fn cells_of_trace(trace_report: &TraceReport) -> Vec<Vec<String>> {
+pub fn cells_of_trace(trace_report: &TraceReport) -> Vec<Vec<Cell>> {
     let rows = pair_rows(std::slice::from_ref(trace_report));
     rows.iter().map(|row| row.cells().to_vec()).collect()
 }
@@ -108,7 +110,7 @@ pub fn comparisons(trace_reports: &[TraceReport]) -> Option<String> {
     let cells = shown
         .iter()
         .take(SHOWN_MAX)
-        .map(|row| std::iter::once(row.trace.to_owned()).chain(row.cells()).collect());
+        .map(|row| std::iter::once(row.trace.to_owned()).chain(texts(&row.cells())).collect());
     let cells: Vec<Vec<String>> = cells.collect();
     if !cells.is_empty() {
         let header: Vec<&str> = std::iter::once("trace").chain(HEADER).collect();

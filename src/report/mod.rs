@@ -33,6 +33,7 @@ mod scorecard_table;
 mod sides_table;
 mod terminal;
 mod text;
+mod text_table;
 mod thread_table;
 mod trim_call;
 mod unit_table;

@@ -265,9 +265,9 @@ fn left_line(backend: &BackendFigures) -> String {
 /// Memory by thread and order; empty for a trace of one thread.
 fn threads(trace_report: &TraceReport) -> String {
     match thread_table(trace_report) {
-        Some((header, rows)) => {
-            let header: Vec<&str> = header.iter().map(String::as_str).collect();
-            format!("\n{}\n{THREADS_NOTE}\n", markdown(&header, rows))
+        Some(table) => {
+            let header: Vec<&str> = table.header.iter().map(String::as_str).collect();
+            format!("\n{}\n{THREADS_NOTE}\n", markdown(&header, table.texts()))
         }
         None => String::new(),
     }

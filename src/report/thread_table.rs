@@ -2,10 +2,8 @@
 //! and the arenas that allocators report.
 
 use super::figures::{BackendFigures, ByteRange, ResidentFigure, ThreadMemory, TraceReport};
+use super::text_table::{Cell, TextTable, UNKNOWN};
 use crate::units::{byte_unit, bytes, count, figure3};
-
-/// A table: its header, and its rows.
-pub type TextTable = (Vec<String>, Vec<Vec<String>>);
 
 /// What the columns mean.
 pub const THREADS_NOTE: &str = "Recorded order makes one call at a time, each on its thread, so no \
@@ -43,32 +41,40 @@ pub fn thread_table(trace_report: &TraceReport) -> Option<TextTable> {
     let free_end = format!("{free_end}, free order");
     header.extend(has_free.then_some(free_end.as_str()));
     header.extend(["left by ended threads", "arenas", "held by arenas", "in blocks"]);
-    let header: Vec<String> = header.into_iter().map(str::to_owned).collect();
     let row = |(backend, memory): &(&BackendFigures, ThreadMemory)| {
-        let none = || "–".to_owned();
-        let resident = |which| backend.memory.text(which).unwrap_or_else(none);
-        let free = |range: Option<ByteRange>| has_free.then(|| range.map_or_else(none, range_text));
-        let whole = |value: f64| if value.is_finite() { count(value as u64) } else { none() };
-        let mut row = vec![backend.name().to_owned(), whole(memory.threads)];
-        row.push(memory.hand_overs.map_or_else(none, whole));
+        let resident = |which| {
+            let text = backend.memory.text(which).unwrap_or_default();
+            Cell::of(backend.memory.resident(which), |_| text.clone())
+        };
+        // The lower end of a range is the number with which its text begins.
+        let free = |range: Option<ByteRange>| {
+            let cell = || {
+                Cell::of(range.map(|range| range.0), |_| range.map_or(String::new(), range_text))
+            };
+            has_free.then(cell)
+        };
+        let whole = |value: Option<f64>| Cell::of(value, |value| count(value as u64));
+        let mut row =
+            vec![backend.name().into(), whole(Some(memory.threads)), whole(memory.hand_overs)];
         row.push(resident(ResidentFigure::Peak));
         row.extend(free(memory.free_peak_bytes));
         row.push(resident(ResidentFigure::End));
         row.extend(free(memory.free_end_bytes));
-        row.push(memory.left.map_or_else(none, |left| {
-            format!("{} + {} free", bytes(left.in_use_bytes), bytes(left.retained_bytes))
+        row.push(Cell::of(memory.left.map(|left| left.in_use_bytes), |in_use_bytes| {
+            let free_bytes = memory.left.map_or(0.0, |left| left.retained_bytes);
+            format!("{} + {} free", bytes(in_use_bytes), bytes(free_bytes))
         }));
         match memory.arenas {
             Some(arenas) => row.extend([
-                arenas.arenas.to_string(),
-                bytes(arenas.held_bytes as f64),
-                bytes(arenas.allocated_bytes as f64),
+                Cell::count(arenas.arenas as u64),
+                Cell::bytes(Some(arenas.held_bytes as f64)),
+                Cell::bytes(Some(arenas.allocated_bytes as f64)),
             ]),
-            None => row.extend(["not reported".to_owned(), none(), none()]),
+            None => row.extend(["not reported", UNKNOWN, UNKNOWN].map(Cell::from)),
         }
         row
     };
-    Some((header, all.iter().map(row).collect()))
+    TextTable::of(header, all.iter().map(row).collect())
 }
 
 /// `13–17 MiB`.
@@ -80,14 +86,14 @@ fn range_text((least, most): ByteRange) -> String {
 
 /// The arenas of all backends, as they report them; `None` where none does.
 pub fn arena_table(trace_report: &TraceReport) -> Option<TextTable> {
-    let size = |value: Option<u64>| value.map_or("–".to_owned(), |value| bytes(value as f64));
+    let size = |value: Option<u64>| Cell::bytes(value.map(|value| value as f64));
     let mut rows = Vec::new();
     for backend in trace_report.allocators() {
         rows.extend(backend.rows.arenas.iter().map(|row| {
             vec![
-                backend.name().to_owned(),
-                row.arena.clone(),
-                row.threads.map_or("–".to_owned(), |threads| threads.to_string()),
+                backend.name().into(),
+                row.arena.clone().into(),
+                row.threads.map_or(UNKNOWN.into(), |threads| Cell::count(u64::from(threads))),
                 size(row.held_bytes),
                 size(row.allocated_bytes),
                 size(row.cached_bytes),
@@ -95,8 +101,7 @@ pub fn arena_table(trace_report: &TraceReport) -> Option<TextTable> {
         }));
     }
     let header = ["backend", "arena", "threads", "held", "in blocks", "in thread caches"];
-    let header = header.map(str::to_owned).into();
-    (!rows.is_empty()).then_some((header, rows))
+    TextTable::of(header, rows)
 }
 
 /// What each thread left at the end, those that left most first; `None` for a trace of one thread.
@@ -114,14 +119,14 @@ pub fn left_table(trace_report: &TraceReport) -> Option<TextTable> {
             parts.into_iter().flatten().fold(0, u64::saturating_add)
         };
         threads.sort_by_key(|row| (std::cmp::Reverse(left(row)), row.thread));
-        let size = |value: Option<u64>| value.map_or("–".to_owned(), |value| bytes(value as f64));
+        let size = |value: Option<u64>| Cell::bytes(value.map(|value| value as f64));
         rows.extend(threads.into_iter().take(THREADS_MAX).map(|row| {
             vec![
-                backend.name().to_owned(),
-                row.thread.to_string(),
-                row.end_event.map_or("lives".to_owned(), |event| format!("ends at {event}")),
-                count(row.calls),
-                bytes(row.live_end_bytes as f64),
+                backend.name().into(),
+                row.thread.to_string().into(),
+                row.end_event.map_or("lives".into(), |event| format!("ends at {event}").into()),
+                Cell::count(row.calls),
+                Cell::bytes(Some(row.live_end_bytes as f64)),
                 size(row.usable_end_bytes),
                 size(row.external_fragmentation_end_bytes),
                 size(row.retained_end_bytes),
@@ -139,6 +144,5 @@ pub fn left_table(trace_report: &TraceReport) -> Option<TextTable> {
         "free space on its pages",
         "free pages used last by it",
     ];
-    let header = header.map(str::to_owned).into();
-    (!rows.is_empty()).then_some((header, rows))
+    TextTable::of(header, rows)
 }

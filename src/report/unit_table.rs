@@ -3,9 +3,9 @@
 
 use super::figures::{BackendFigures, TraceReport, line_at_end, replayed_bytes, retention_at_end};
 use super::text::short_line;
-use super::thread_table::TextTable;
+use super::text_table::{Cell, TextTable, UNKNOWN};
 use crate::results::{RetentionAtEnd, ReturnedUnit, UnitRetention};
-use crate::units::{bytes, count};
+use crate::units::bytes;
 
 /// What the columns mean.
 pub const UNITS_NOTE: &str = "An arena or a span is returned when no block lives in it; glibc's heap \
@@ -26,16 +26,16 @@ fn unit_name(unit: ReturnedUnit) -> &'static str {
     }
 }
 
-/// What a change returned or is predicted to return, as a cell; `None` where neither is known.
-fn returned_cell(predicted_bytes: u64, resident_bytes: Option<[f64; 2]>) -> String {
+/// What a change returned or is predicted to return, as a cell; a dash where neither is known.
+fn returned_cell(predicted_bytes: u64, resident_bytes: Option<[f64; 2]>) -> Cell {
     match resident_bytes {
-        None if predicted_bytes == 0 => "–".to_owned(),
-        None => format!("≈ {}", bytes(predicted_bytes as f64)),
+        None if predicted_bytes == 0 => Cell::bytes(None),
+        None => Cell::of(Some(predicted_bytes as f64), |value| format!("≈ {}", bytes(value))),
         Some([before, after]) if after > before => {
-            format!("nothing: {} more is resident", bytes(after - before))
+            format!("nothing: {} more is resident", bytes(after - before)).into()
         }
-        Some([before, after]) if after == before => "nothing".to_owned(),
-        Some([before, after]) => bytes(before - after),
+        Some([before, after]) if after == before => Cell::of(Some(0.0), |_| "nothing".to_owned()),
+        Some([before, after]) => Cell::bytes(Some(before - after)),
     }
 }
 
@@ -66,15 +66,14 @@ impl<'a> LineUnits<'a> {
         self.resident_bytes.map_or(self.predicted_bytes() as f64, |[before, after]| before - after)
     }
 
-    fn cells(&self, trace_report: &TraceReport, backend: &BackendFigures) -> Vec<String> {
-        let none = || "–".to_owned();
+    fn cells(&self, trace_report: &TraceReport, backend: &BackendFigures) -> Vec<Cell> {
+        let held = line_at_end(trace_report, self.line).map(|row| row.live_bytes as f64);
         vec![
-            backend.name().to_owned(),
-            short_line(self.line),
-            self.units.map_or_else(none, |units| unit_name(units.unit).to_owned()),
-            self.units.map_or_else(none, |units| count(units.units)),
-            line_at_end(trace_report, self.line)
-                .map_or_else(none, |row| bytes(row.live_bytes as f64)),
+            backend.name().into(),
+            short_line(self.line).into(),
+            self.units.map_or(UNKNOWN, |units| unit_name(units.unit)).into(),
+            self.units.map_or(UNKNOWN.into(), |units| Cell::count(units.units)),
+            Cell::bytes(held),
             returned_cell(self.predicted_bytes(), self.resident_bytes),
         ]
     }
@@ -103,8 +102,7 @@ pub fn unit_table(trace_report: &TraceReport) -> Option<TextTable> {
         table.extend(rows.iter().take(ROWS_MAX).map(|row| row.cells(trace_report, backend)));
     }
     let header = ["backend", "line", "returned by", "units", "holds", "a change returns"];
-    let header = header.map(str::to_owned).into();
-    (!table.is_empty()).then_some((header, table))
+    TextTable::of(header, table)
 }
 
 #[cfg(test)]
@@ -114,7 +112,7 @@ mod tests {
     #[test]
     fn a_change_that_returns_nothing_has_words_and_no_sign() {
         let cell = |predicted, resident: Option<[f64; 2]>| {
-            returned_cell(predicted, resident).replace('\u{a0}', " ")
+            returned_cell(predicted, resident).text().replace('\u{a0}', " ")
         };
         assert_eq!(cell(0, None), "–");
         assert_eq!(cell(4096, None), "≈ 4.0 KiB");

@@ -1,5 +1,7 @@
 //! Markup of the page: escaped text and tables.
 
+use crate::report::text_table::Cell;
+
 /// Text that is not taken for markup.
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -16,31 +18,9 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// A cell of a table: its text, and the exact value of the number with which it begins. The script sorts
-/// by the value and saves it.
-#[derive(Clone, Debug)]
-pub struct Cell {
-    text: String,
-    value: Option<f64>,
-}
-
-impl Cell {
-    /// A value and its text; a dash for what is not known.
-    pub fn of(value: Option<f64>, text: impl Fn(f64) -> String) -> Cell {
-        let value = value.filter(|value| value.is_finite());
-        Cell { text: or_dash(value.map(text)), value }
-    }
-
-    fn markup(&self) -> String {
-        let value = self.value.map_or(String::new(), |value| format!(" data-value=\"{value}\""));
-        format!("<td{value}>{}</td>", escape(&self.text))
-    }
-}
-
-impl From<String> for Cell {
-    fn from(text: String) -> Cell {
-        Cell { text, value: None }
-    }
+fn markup(cell: &Cell) -> String {
+    let value = cell.value().map_or(String::new(), |value| format!(" data-value=\"{value}\""));
+    format!("<td{value}>{}</td>", escape(cell.text()))
 }
 
 /// A table; empty without rows. Caption and header are markup, cells are text. Links that restore a
@@ -52,7 +32,7 @@ pub fn table<C: Clone + Into<Cell>>(
     rows: &[Vec<C>],
 ) -> String {
     let cells =
-        |row: &Vec<C>| row.iter().map(|cell| cell.clone().into().markup()).collect::<String>();
+        |row: &Vec<C>| row.iter().map(|cell| markup(&cell.clone().into())).collect::<String>();
     let rows: Vec<String> = rows.iter().map(cells).collect();
     table_of_cells(name, caption, header, &rows, "")
 }
@@ -112,12 +92,12 @@ mod tests {
     #[test]
     fn markup_in_a_record_stays_text() {
         assert_eq!(escape("<a href='x'>&"), "&lt;a href=&#39;x&#39;&gt;&amp;");
-        assert_eq!(Cell::from("<b>".to_owned()).markup(), "<td>&lt;b&gt;</td>");
+        assert_eq!(markup(&Cell::from("<b>")), "<td>&lt;b&gt;</td>");
     }
 
     #[test]
     fn a_cell_has_the_exact_value_of_its_number() {
-        let cell = |value| Cell::of(value, |value| format!("{value:.0} ns")).markup();
+        let cell = |value| markup(&Cell::of(value, |value| format!("{value:.0} ns")));
         assert_eq!(cell(Some(20.865)), "<td data-value=\"20.865\">21 ns</td>");
         assert_eq!([cell(None), cell(Some(f64::NAN))], ["<td>–</td>", "<td>–</td>"]);
     }

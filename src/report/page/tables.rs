@@ -1,6 +1,6 @@
 //! The tables of a trace. Each is empty where the record has nothing for it.
 
-use super::markup::{Cell, escape, folded, or_dash, table};
+use super::markup::{escape, folded, or_dash, table};
 use crate::report::chart::retention_table;
 use crate::report::comparison_table::{HEADER, cells_of_trace};
 use crate::report::figures::{
@@ -10,7 +10,8 @@ use crate::report::figures::{
 };
 use crate::report::files::PERCENTILES_CSV;
 use crate::report::text::{end_moment, pages_written};
-use crate::report::thread_table::{THREADS_NOTE, TextTable, arena_table, left_table, thread_table};
+use crate::report::text_table::{Cell, TextTable};
+use crate::report::thread_table::{THREADS_NOTE, arena_table, left_table, thread_table};
 use crate::report::unit_table::{UNITS_NOTE, unit_table};
 use crate::results::Pass;
 use crate::units::{bytes, count, figure, figure3, nanoseconds, percent, ratio};
@@ -94,18 +95,13 @@ fn text_cells<const N: usize>(texts: [String; N]) -> Vec<Cell> {
     texts.map(Cell::from).to_vec()
 }
 
-/// A count.
-fn count_cell(number: u64) -> Cell {
-    Cell::of(Some(number as f64), |_| count(number))
-}
-
 /// The cells of a row of percentiles: calls, each percentile, the slowest.
 fn percentile_cells(times: &LatencyDistribution) -> Vec<Cell> {
     let fact = |value: Option<f64>| match value {
         Some(_) => Cell::of(value, nanoseconds),
         None => "n too small".to_owned().into(),
     };
-    let mut cells = vec![count_cell(times.calls)];
+    let mut cells = vec![Cell::count(times.calls)];
     cells.extend(percentiles(times).map(fact));
     cells.push(Cell::of(times.max(), nanoseconds));
     cells
@@ -171,7 +167,7 @@ pub fn slow_calls(trace_report: &TraceReport) -> String {
                 Cell::of(Some(call.nanoseconds as f64), nanoseconds),
                 seen_text(call).into(),
                 call_text(call).into(),
-                count_cell(call.event),
+                Cell::count(call.event),
                 line.into(),
                 Cell::of(Some(call.longest_nanoseconds as f64), nanoseconds),
             ]);
@@ -354,19 +350,19 @@ pub fn retention(trace_report: &TraceReport) -> String {
 
 /// Retention at the end by the unit in which an allocator returns memory.
 pub fn units(trace_report: &TraceReport) -> String {
-    let Some((header, rows)) = unit_table(trace_report) else { return String::new() };
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let Some(found) = unit_table(trace_report) else { return String::new() };
+    let header: Vec<&str> = found.header.iter().map(String::as_str).collect();
     let (at_end, note) = (trace_report.end_name(), escape(UNITS_NOTE));
     let caption = format!("Memory {at_end} that lines retain by larger units. {note}");
-    table("unit-retention", &caption, &header, &rows)
+    table("unit-retention", &caption, &header, &found.rows)
 }
 
 /// Memory by thread and order. What each thread left and the reported arenas are folded.
 pub fn threads(trace_report: &TraceReport) -> String {
     let shown = |name: &str, caption: &str, found: Option<TextTable>| {
-        found.map_or(String::new(), |(header, rows)| {
-            let header: Vec<&str> = header.iter().map(String::as_str).collect();
-            table(name, caption, &header, &rows)
+        found.map_or(String::new(), |found| {
+            let header: Vec<&str> = found.header.iter().map(String::as_str).collect();
+            table(name, caption, &header, &found.rows)
         })
     };
     let caption = format!("Memory by thread and by order. {}", escape(THREADS_NOTE));

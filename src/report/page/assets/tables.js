@@ -25,7 +25,11 @@ function measured(text) {
     .trim();
   const match = plain.match(/^([≈≠× (±]*)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?([A-Za-zµ%]+)?(.*)$/s);
   if (!match) return null;
-  const [, before, number, name, after] = match;
+  const [, before, number, ...rest] = match;
+  let [name, after] = rest;
+  // Of a range, `13–17 MiB`, the number is the lower end, and the unit stands behind the upper one.
+  const upper = !name && after.match(/^–(\d+(?:\.\d+)? ?([A-Za-zµ%]+))$/);
+  if (upper) [name, after] = [upper[2], `to ${upper[1]}`];
   return { value: Number(number) * (UNITS[name] || 1), unit: unitOf(name), before, name, after };
 }
 
