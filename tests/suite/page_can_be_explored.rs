@@ -543,6 +543,13 @@ fn saved_files_and_repeated_marks_have_names_of_their_own() {
             }
         }
     }
+    // A table shows ratios with two digits, and saves all.
+    let is_comparisons = |file: &&serde_json::Value| file["name"] == "service-comparisons.csv";
+    let comparisons = files.iter().find(is_comparisons).expect("comparisons");
+    for row in rows(comparisons["text"].as_str().expect("a text").as_bytes()) {
+        let ratio: f64 = row["ratio"].parse().expect("a plain number");
+        assert!(ratio > 0.0 && row["ratio"].len() > "0.123".len(), "{row:?}");
+    }
 }
 
 #[test]
