@@ -364,27 +364,77 @@ function paintMarks(plot, isNamed) {
   context.font = "10px system-ui, sans-serif";
   context.textAlign = "left";
   context.textBaseline = "top";
-  const end = plot.width - plot.margin.right;
-  const placed = [];
-  for (const mark of currentTrace().marks) {
-    const x = plot.px(view.axis === "clock" ? mark.clock_bytes : mark.event);
+  const [begin, end] = [plot.margin.left, plot.width - plot.margin.right];
+  const placeOf = (mark) => plot.px(view.axis === "clock" ? mark.clock_bytes : mark.event);
+  const marks = currentTrace().marks.map((mark) => ({ name: mark.name, x: placeOf(mark) }));
+  const visible = marks.filter(({ x }) => x >= begin - 0.5 && x <= end + 0.5);
+  for (const { x } of visible) {
     context.beginPath();
     context.moveTo(x, plot.margin.top);
     context.lineTo(x, plot.height - plot.margin.bottom);
     context.stroke();
-    if (!isNamed) continue;
-    // To the right of the line, or to the left where the plot ends; in the second row where the first has
-    // no space.
-    const width = context.measureText(mark.name).width;
-    const left = x + 3 + width < end ? x + 3 : x - 3 - width;
-    const isFree = (row) =>
-      placed.every((name) => name.row !== row || left > name.to + 6 || left + width + 6 < name.left);
-    const row = [0, 1].find(isFree);
-    if (row === undefined || left < plot.margin.left || x > end) continue;
-    context.fillText(mark.name, left, plot.margin.top + 11 * row);
-    placed.push({ row, left, to: left + width });
   }
+  if (isNamed) placedNames(context, visible, [begin, end]).forEach(paintName);
   context.restore();
+
+  function paintName({ text, row, left, width }) {
+    const top = plot.margin.top + NAME_ROW * row;
+    // What is drawn behind a name must not strike it through.
+    context.fillStyle = ink("ground");
+    context.globalAlpha = 0.75;
+    context.fillRect(left - 1, top, width + 2, NAME_ROW);
+    context.globalAlpha = 1;
+    context.fillStyle = ink("soft");
+    context.fillText(text, left, top);
+  }
+}
+
+/** Pixels of a row of names of marks. */
+const NAME_ROW = 11;
+/** A part of a name with fewer characters says nothing. */
+const NAME_LEAST = 4;
+
+/**
+ * The places of names in two rows: each to the right of its line, or to the left where the plot ends. A
+ * name is shortened where the next one in its row needs the space, and left out at last.
+ */
+function placedNames(context, marks, [begin, end]) {
+  const ROWS = 2;
+  const placed = [];
+  const widthOf = (text) => context.measureText(text).width;
+  const isFree = (row, left, width) =>
+    placed
+      .filter((name) => name.row === row)
+      .every((name) => left > name.left + name.width + 6 || left + width + 6 < name.left);
+  const place = (text, left) => {
+    const width = widthOf(text);
+    if (!text || left < begin || left + width > end) return false;
+    const row = [...Array(ROWS).keys()].find((row) => isFree(row, left, width));
+    if (row !== undefined) placed.push({ text, row, left, width });
+    return row !== undefined;
+  };
+  marks.forEach(({ name, x }, at) => {
+    const next = marks[at + ROWS]?.x ?? end;
+    const whole = widthOf(name);
+    const isLast = x + 3 + whole > end;
+    if (place(name, isLast ? x - 3 - whole : x + 3)) {
+      // A longer one than the space to the next line of its row would leave that without a name.
+      if (isLast || x + 3 + whole <= next - 6) return;
+      placed.pop();
+    }
+    place(shortened(name, next - x - 9, widthOf), x + 3);
+  });
+  return placed;
+}
+
+/** The beginning of a name that is no wider than so many pixels; empty where it would say nothing. */
+function shortened(name, pixels, widthOf) {
+  if (widthOf(name) <= pixels) return name;
+  for (let length = name.length - 1; length >= NAME_LEAST; length--) {
+    const text = `${name.slice(0, length).trimEnd()}…`;
+    if (widthOf(text) <= pixels) return text;
+  }
+  return "";
 }
 
 /** What the plots of the time axis do alike. */
