@@ -3,11 +3,13 @@
 use super::side_by_side::{
     BrokenDownBy, ComparedKind, MovedBreakdown, MovedMeasure, MovedPart, MovedRow,
 };
-use crate::report::text::{capitalised, short_line};
+use crate::report::text::{capitalised, list, short_line};
 use crate::units::{CALLED_FROM, frames, percent};
 
 /// A row with this share of the movement explains it.
 const EXPLAINS: f64 = 0.5;
+/// Rows that explain a movement together, at most.
+const EXPLAINING_ROWS_MAX: usize = 3;
 /// A second measure is worth a sentence from this share of its value on.
 const WORTH_A_SENTENCE: f64 = 0.01;
 
@@ -92,15 +94,28 @@ impl MovedMeasure {
                 named(top)
             ));
         }
-        let firsts: Vec<String> = same
-            .iter()
-            .take(2)
-            .map(|row| format!("{} at {}", signed(row.difference), named(row)))
-            .collect();
+        let firsts: Vec<&MovedRow> =
+            same.iter().take(EXPLAINING_ROWS_MAX).map(|row| **row).collect();
+        let text = |row: &MovedRow| format!("{} at {}", signed(row.difference), named(row));
+        let together = |rows: &[&MovedRow]| rows.iter().map(|row| row.difference).sum::<i64>();
+        // The fewest rows that are half of it together.
+        for count in 2..=firsts.len() {
+            let sum = together(&firsts[..count]);
+            if sum.unsigned_abs() as f64 >= EXPLAINS * total {
+                let texts: Vec<String> = firsts[..count].iter().map(|row| text(row)).collect();
+                return Some(format!(
+                    "{} of the {} are {}",
+                    signed(sum),
+                    signed(self.difference),
+                    list(&texts)
+                ));
+            }
+        }
+        let texts: Vec<String> = firsts.iter().take(2).map(|row| text(row)).collect();
         Some(format!(
             "no {} stands out: the first are {}",
             breakdown.by.name(),
-            firsts.join(" and ")
+            texts.join(" and ")
         ))
     }
 }
@@ -192,6 +207,25 @@ mod tests {
         assert_eq!(
             answer(&[("a.py:1", 80)], &[("a.py:1", 40)]),
             "Live at the peak: 80 MiB → 40 MiB (−40 MiB, −50 %); all of it is a.py:1."
+        );
+    }
+
+    #[test]
+    fn a_few_lines_explain_it_together() {
+        let before: Vec<(&str, i64)> =
+            vec![("a.py:1", 40), ("b.py:2", 30), ("c.py:3", 10), ("d.py:4", 10), ("e.py:5", 10)];
+        let after: Vec<(&str, i64)> = before.iter().map(|row| (row.0, row.1 / 10)).collect();
+        assert_eq!(
+            answer(&before, &after),
+            "Live at the peak: 100 MiB → 10 MiB (−90 MiB, −90 %); −63 MiB of the −90 MiB are −36 MiB at \
+             a.py:1 and −27 MiB at b.py:2."
+        );
+        let labels: Vec<String> = (0..20).map(|line| format!("a.py:{line}")).collect();
+        let row = |value| labels.iter().map(|label| (label.as_str(), value)).collect::<Vec<_>>();
+        let text = answer(&row(10), &row(1));
+        assert!(
+            text.contains("no line stands out: the first are −9.0 MiB at a.py:0 and "),
+            "{text}"
         );
     }
 
