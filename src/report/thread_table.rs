@@ -93,7 +93,7 @@ pub fn arena_table(trace_report: &TraceReport) -> Option<TextTable> {
             vec![
                 backend.name().into(),
                 row.arena.clone().into(),
-                row.threads.map_or(UNKNOWN.into(), |threads| Cell::count(threads)),
+                row.threads.map_or(UNKNOWN.into(), Cell::count),
                 size(row.held_bytes),
                 size(row.allocated_bytes),
                 size(row.cached_bytes),
