@@ -17,8 +17,9 @@ use crate::stats::{
     repetition_ratios,
 };
 
-/// The probability that two equal backends are called different, for each comparison.
-const ERROR: f64 = 0.001;
+/// The probability that two equal backends are called different, for each comparison. It is half of what is
+/// promised, one in a thousand: the repetitions of a run are not quite independent.
+const ERROR: f64 = 0.0005;
 
 /// Which pairs of backends a run compares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +91,8 @@ impl BackendTimes {
     /// Compares the time of a candidate with this one's, over the repetitions that both have. `None`
     /// where they have none in common.
     pub fn compare(&self, candidate: &BackendTimes, looks: LookPlan) -> Option<TimeComparison> {
-        let found = TimeComparison::of(&self.logs(candidate), Estimate::untrimmed, &rule(looks))?;
+        let found =
+            TimeComparison::of(&self.logs(candidate), Estimate::of_influences, &rule(looks))?;
         // Of two whose times overlap, more repetitions may as well show that they are equal.
         let pairs_needed = found.pairs_needed.filter(|_| !self.overlaps(candidate));
         Some(TimeComparison { pairs_needed, ..found })
@@ -271,7 +273,7 @@ pub fn compare_over_traces(
 ) -> Option<TimeComparison> {
     let logs: Vec<Vec<f64>> = pairs.iter().map(|[base, own]| base.logs(own)).collect();
     let estimates =
-        logs.iter().map(|logs| Estimate::untrimmed(logs)).collect::<Option<Vec<_>>>()?;
+        logs.iter().map(|logs| Estimate::of_influences(logs)).collect::<Option<Vec<_>>>()?;
     let fewest = logs.iter().map(Vec::len).min()?;
     Some(TimeComparison::of_estimate(&Estimate::mean_of(&estimates)?, fewest, &rule(looks)))
 }

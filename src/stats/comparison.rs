@@ -4,7 +4,7 @@
 //! on until a difference is clear does not make a false one more likely.
 
 use super::looks::{LOOKS, error_of_look, look_after};
-use super::robust::Estimate;
+use super::robust::{Estimate, TRIMMED_FROM};
 use super::sample::median;
 
 /// Two within this share of each other are equal.
@@ -17,9 +17,6 @@ pub const LEAST_PAIRS: usize = 3;
 /// The most pairs that are named as the number that would show a difference. Where more are needed, the
 /// ranges of the two overlap.
 const NAMED_PAIRS: usize = 20;
-
-/// Fewer pairs than this are not trimmed.
-const TRIMMED_FROM: usize = 10;
 
 /// The estimate of the logarithm of the ratio from the logarithms of pairs; `None` for fewer than
 /// [`LEAST_PAIRS`].

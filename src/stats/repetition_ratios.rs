@@ -14,8 +14,10 @@ use super::sample::median;
 ///
 /// The figure of a pair is the estimate and the pair's own influence on it: its Winsorised deviation
 /// in each segment, by the segment's share of the time. So the spread of the figures gives the error
-/// of the estimate as Yuen's does for a single segment, and segments that are disturbed together do
-/// not pass for independent ones.
+/// of the estimate as Yuen's does for a single segment ([`Estimate::of_influences`]), and segments that
+/// are disturbed together do not pass for independent ones.
+///
+/// [`Estimate::of_influences`]: super::Estimate::of_influences
 pub fn repetition_ratios(pairs: &[[&[u64]; 2]]) -> Option<Vec<f64>> {
     let segments = pairs.iter().flatten().map(|side| side.len()).min()?;
     let found: Vec<Segment> =
@@ -51,7 +53,7 @@ impl Segment {
         let middle = |side: usize| median(&times().map(|both| both[side]).collect::<Vec<f64>>());
         // Of both sides alike, so that the ratio of the sides in the other order is the reciprocal.
         let size = (middle(0)? * middle(1)?).sqrt();
-        let trimmed = Trimmed::of(&logs)?;
+        let trimmed = Trimmed::of_many(&logs)?;
         let half = trimmed.mean / 2.0;
         let scale = pairs.len() as f64 / trimmed.count as f64;
         let influences = trimmed.deviations.iter().map(|deviation| deviation * scale).collect();
@@ -61,6 +63,7 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
+    use super::super::comparison::estimate_of_pairs;
     use super::super::robust::Estimate;
     use super::*;
     use proptest::prelude::*;
@@ -101,20 +104,18 @@ mod tests {
     }
 
     proptest! {
-        /// With a single segment, mean and error are Yuen's.
+        /// With a single segment, the estimate is Yuen's, or that of all values where they are few.
         #[test]
         fn one_segment_is_yuen_s(times in prop::collection::vec((1u64..10_000, 1u64..10_000), 5..60)) {
             let pairs: Vec<[Vec<u64>; 2]> =
                 times.iter().map(|(a, b)| [vec![*a], vec![*b]]).collect();
             let figures = ratios(&pairs).unwrap();
             let logs: Vec<f64> = times.iter().map(|(a, b)| (*b as f64 / *a as f64).ln()).collect();
-            let yuen = Estimate::of(&logs).unwrap();
-            let own = Estimate::untrimmed(&figures).unwrap();
-            prop_assert!((own.mean - yuen.mean).abs() < 1e-9);
-            // Yuen divides by h(h − 1) where n(n − 1) is here.
-            let (n, h) = (logs.len() as f64, yuen.freedom + 1.0);
-            let expected = yuen.error * ((h - 1.0) * n / (h * (n - 1.0))).sqrt();
-            prop_assert!((own.error - expected).abs() < 1e-9, "{} {expected}", own.error);
+            let expected = estimate_of_pairs(&logs).unwrap();
+            let own = Estimate::of_influences(&figures).unwrap();
+            prop_assert!((own.mean - expected.mean).abs() < 1e-9);
+            prop_assert!((own.error - expected.error).abs() < 1e-9, "{own:?} {expected:?}");
+            prop_assert_eq!(own.freedom, expected.freedom);
         }
     }
 }

@@ -6,6 +6,15 @@ use super::sample::sorted;
 /// The share of the values that is left out at each end.
 pub const TRIM: f64 = 0.2;
 
+/// Fewer values than this are not trimmed where so few are compared: too few degrees of freedom would be
+/// left. A disturbance widens the interval instead.
+pub(super) const TRIMMED_FROM: usize = 10;
+
+/// How many of so many values are left out at each end.
+fn cut(values: usize) -> usize {
+    (TRIM * values as f64).floor() as usize
+}
+
 /// A trimmed mean, and what each value adds to its error.
 pub(super) struct Trimmed {
     /// The mean of the values without [`TRIM`] of them at each end.
@@ -20,9 +29,19 @@ pub(super) struct Trimmed {
 impl Trimmed {
     /// Of finite values. `None` without a value.
     pub(super) fn of(values: &[f64]) -> Option<Trimmed> {
+        Trimmed::without(cut(values.len()), values)
+    }
+
+    /// The same, but of fewer than [`TRIMMED_FROM`] values none is left out.
+    pub(super) fn of_many(values: &[f64]) -> Option<Trimmed> {
+        let is_many = values.len() >= TRIMMED_FROM;
+        Trimmed::without(if is_many { cut(values.len()) } else { 0 }, values)
+    }
+
+    /// Without so many values at each end.
+    fn without(cut: usize, values: &[f64]) -> Option<Trimmed> {
         let ordered = sorted(values);
         let n = ordered.len();
-        let cut = (TRIM * n as f64).floor() as usize;
         let inner = &ordered[cut..n - cut];
         let (&low, &high) = (inner.first()?, inner.last()?);
         let winsorised: Vec<f64> = values.iter().map(|value| value.clamp(low, high)).collect();
@@ -72,6 +91,21 @@ impl Estimate {
         let mean = values.iter().sum::<f64>() / n;
         let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
         Some(Estimate { mean, error: (squares / (n * (n - 1.0))).sqrt(), freedom: n - 1.0 })
+    }
+
+    /// The mean of figures that have the influences of their pairs on means that are trimmed as
+    /// [`Trimmed::of_many`] trims, with Yuen's standard error and degrees of freedom: one less than the values
+    /// that are left. With those of all values, equal ones were called different three times too often.
+    /// `None` for fewer than three values.
+    pub fn of_influences(figures: &[f64]) -> Option<Estimate> {
+        let found = Estimate::untrimmed(figures)?;
+        let n = figures.len() as f64;
+        let left =
+            if figures.len() >= TRIMMED_FROM { n - 2.0 * cut(figures.len()) as f64 } else { n };
+        // An influence is a deviation times n / h. Yuen divides the deviations by h(h − 1), and n(n − 1) is
+        // the divisor here.
+        let error = found.error * (left * (n - 1.0) / (n * (left - 1.0))).sqrt();
+        Some(Estimate { error, freedom: left - 1.0, ..found })
     }
 
     /// The mean of independent estimates, with Welch and Satterthwaite's degrees of freedom. `None`
