@@ -15,7 +15,8 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use line_name::{
-    CALLED_FROM, frames, innermost, is_frame_named, is_site_named, short_line, without_functions,
+    CALLED_FROM, VIA, frames, innermost, is_frame_named, is_site_named, line_of, short_line,
+    without_functions, without_native,
 };
 pub use size_class::{SMALL_SIZE_BYTES, SMALL_SIZE_CLASSES, size_class, size_class_limit};
 pub use time_bucket::{bucket, bucket_nanoseconds, bucket_position_nanoseconds};

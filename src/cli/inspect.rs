@@ -503,7 +503,7 @@ fn lines(counts: &TraceStatistics, functions: &BTreeMap<String, String>, most: u
 fn by_line(sites: &[SiteCount]) -> Vec<SiteCount> {
     let mut lines: BTreeMap<&str, SiteCount> = BTreeMap::new();
     for site in sites {
-        let name = trace::innermost(&site.site);
+        let name = units::line_of(&site.site);
         let line = lines
             .entry(name)
             .or_insert_with(|| SiteCount { site: name.to_owned(), ..SiteCount::default() });
@@ -520,7 +520,7 @@ fn by_line(sites: &[SiteCount]) -> Vec<SiteCount> {
 /// A site whose lines are followed by their functions, where the trace names them.
 fn with_functions(site: &str, functions: &BTreeMap<String, String>) -> String {
     let named = |frame: &str| {
-        let line = frame.split(trace::VIA).next().unwrap_or(frame);
+        let line = units::without_native(frame);
         functions.get(line).map_or(frame.to_owned(), |function| format!("{frame} ({function})"))
     };
     trace::frames(site).map(named).collect::<Vec<String>>().join(CALLED_FROM)

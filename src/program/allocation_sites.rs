@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::compiled::Program;
 use super::reading::read_u64;
-use crate::trace::{CALLED_FROM, SITE_LIMIT_BYTES, frames, innermost};
-use crate::units::{is_frame_named, is_site_named};
+use crate::trace::{CALLED_FROM, SITE_LIMIT_BYTES, VIA, frames, innermost};
+use crate::units::{is_frame_named, is_site_named, line_of, without_native};
 
 /// The site of each request (malloc, calloc and realloc) in the order of the calls, and the names
 /// of the sites. Where the trace has callers, a site is at first the whole chain of calls;
@@ -107,12 +107,12 @@ impl AllocationSites {
         found
     }
 
-    /// The same with only the innermost line of each site: requests of one line are one site,
-    /// whatever called it.
+    /// The same with only the line of each site: requests of one line are one site, whatever called it and
+    /// whatever native functions it reached.
     #[must_use]
     pub fn by_line(self) -> AllocationSites {
         let with_callers = has_callers(&self.names).then(|| Box::new(self.clone()));
-        let grouped = self.regrouped(|site| innermost(site).to_owned());
+        let grouped = self.regrouped(|site| line_of(site).to_owned());
         AllocationSites { with_callers, ..grouped }
     }
 
@@ -166,7 +166,8 @@ impl AllocationSites {
         }
         let Some(line) = self.frame(name) else { return self.by_line() };
         self.regrouped(|site| {
-            if frames(site).any(|f| f == line) { line.clone() } else { innermost(site).to_owned() }
+            let is_under = frames(site).any(|frame| frame == line || without_native(frame) == line);
+            if is_under { line.clone() } else { line_of(site).to_owned() }
         })
     }
 
@@ -187,7 +188,8 @@ impl AllocationSites {
 
     /// The frame of that name, or the only one whose path ends so.
     fn frame(&self, name: &str) -> Option<String> {
-        let all = || self.names.iter().flat_map(|site| frames(site));
+        let line = |frame| if name.contains(VIA) { frame } else { without_native(frame) };
+        let all = || self.names.iter().flat_map(|site| frames(site)).map(line);
         if all().any(|frame| frame == name) {
             return Some(name.to_owned());
         }
@@ -356,6 +358,18 @@ mod tests {
 
     fn named(read: &AllocationSites) -> Vec<&str> {
         read.sites.iter().map(|&site| read.name(site)).collect()
+    }
+
+    #[test]
+    fn native_functions_of_a_line_are_one_line() {
+        let names = ["x.py:1 via l.so!f", "y.py:2", "x.py:1 via l.so+0x1 < m.py:3", "l.so!f"];
+        let names = names.map(str::to_owned).to_vec();
+        let sites =
+            AllocationSites { sites: vec![1, 2, 3, 4], names, ..AllocationSites::default() };
+        assert_eq!(named(&sites.clone().by_line()), ["x.py:1", "y.py:2", "x.py:1", "l.so!f"]);
+        let under = sites.clone().under("x.py:1");
+        assert_eq!(named(&under), ["x.py:1", "y.py:2", "x.py:1", "l.so!f"]);
+        assert_eq!(named(&sites.under("m.py:3")), ["x.py:1", "y.py:2", "m.py:3", "l.so!f"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use super::allocation_sites::AllocationSites;
 use super::live_sites::{LiveOfSite, LiveSites};
 use crate::trace::{frames, innermost, is_library_code};
+use crate::units::line_of;
 
 /// Lines at most: the ones with most requests.
 const LINES_MAX: usize = 500;
@@ -116,7 +117,7 @@ pub fn library_lines(sites: &AllocationSites, live: Option<&LiveSites>) -> Vec<L
     let figures =
         named.map(|((name, site), requests)| SiteFigures { name, requests, live: of(site) });
     match sites.is_grouped() {
-        true => grouped_lines(figures, |site| innermost(site).to_owned()),
+        true => grouped_lines(figures, |site| line_of(site).to_owned()),
         false => grouped_lines(figures, str::to_owned),
     }
 }

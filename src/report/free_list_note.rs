@@ -34,7 +34,7 @@ pub fn free_list_note(trace_report: &TraceReport, site: &str) -> Option<String> 
         let of = if all { String::new() } else { format!(" of the {}", count(row.live_blocks)) };
         return Some(format!(
             "{}{of} blocks of {} ({}) may be no leak: CPython {text} stores as many freed {} for reuse. Try \
-             `gc.collect()` first: it returns them.",
+             `gc.collect()` first: it returns these blocks.",
             count(entry.blocks),
             short_line(site),
             bytes(entry.bytes as f64),

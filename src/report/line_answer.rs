@@ -10,7 +10,7 @@ use super::free_list_note::{collection_note, free_list_note, reused_note};
 use super::own_line::own_line_notes;
 use super::peak_survival::little_left;
 use super::text::{capitalised, list, short_line};
-use crate::results::Moment;
+use crate::results::{Attribution, Moment};
 
 /// Lines of today's allocator, at most.
 const LINES_MAX: usize = 2;
@@ -38,12 +38,16 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
     let mut named: Vec<String> = Vec::new();
     let retaining = first_line(trace_report);
     let has_lines = retaining.is_some() || first.is_some_and(has_line_changes);
+    let holder = first.filter(|_| has_lines).and_then(|backend| held_most(trace_report, backend));
+    let at_first_change = sentences.len();
+    let mut most_returned_bytes = 0.0;
     if let Some(backend) = first.filter(|_| has_lines) {
         let today = match own {
             Some(_) => format!("{}, which the program has today", backend.name()),
             None => backend.name().to_owned(),
         };
         let lines = line_changes(trace_report, backend);
+        most_returned_bytes = lines.first().map_or(0.0, LineChange::returned_bytes);
         for (at, change) in lines.iter().take(LINES_MAX).enumerate() {
             let opening = match at {
                 0 => format!("{} under {today}, ", capitalised(&at_end)),
@@ -54,12 +58,12 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
         }
         if lines.is_empty() {
             let at_end = capitalised(&at_end);
-            sentences.push(match held_most(trace_report, backend) {
+            sentences.push(match &holder {
                 // Its blocks lie side by side: elsewhere they would take as much.
-                Some((line, held)) => format!(
+                Some((most, held)) => format!(
                     "{at_end} under {today}, {} holds most, {held}. Allocated elsewhere, no line's blocks \
                      are known to return memory: only fewer of them would.",
-                    short_line(line)
+                    short_line(&most.site)
                 ),
                 None => format!("{at_end} under {today}, no line's change is known to return memory."),
             });
@@ -85,20 +89,29 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
     }
     let has_change = !named.is_empty();
     // What holds most may return little when it lies elsewhere, and is a leak all the same.
-    if let Some(backend) = first.filter(|_| has_change)
-        && let Some((line, held)) = held_most(trace_report, backend)
-        && !named.iter().any(|known| known == line)
+    if has_change
+        && let Some((most, held)) = &holder
+        && !named.contains(&most.site)
     {
-        sentences.push(format!(
-            "{} holds most of what is live, {held}: only fewer of its blocks return memory.",
-            short_line(line)
-        ));
+        let line = short_line(&most.site);
+        let holds =
+            format!("holds most of what is live, {held}: only fewer of its blocks return memory.");
+        // The larger of the two comes first: what a line holds, or what another's change returns.
+        if most.live_bytes as f64 > most_returned_bytes {
+            let sentence = format!("{} {line} {holds}", capitalised(&at_end));
+            sentences.insert(at_first_change, sentence);
+        } else {
+            sentences.push(format!("{line} {holds}"));
+        }
     }
     if !has_change {
         sentences.extend(otherwise.map(str::to_owned));
         named.extend(retaining);
     }
-    sentences.extend(own_line_notes(trace_report, &named, Moment::End));
+    let holding = holder.map(|(most, _)| most.site.clone());
+    let holding = holding.filter(|site| !named.contains(site));
+    let noted: Vec<String> = named.iter().cloned().chain(holding).collect();
+    sentences.extend(own_line_notes(trace_report, &noted, Moment::End));
     sentences.extend(named.iter().filter_map(|line| free_list_note(trace_report, line)));
     let notes = [Some(HOLDERS_NOTE), reused_note(trace_report), collection_note(trace_report)];
     let notes = notes.into_iter().flatten().filter(|_| has_change).map(str::to_owned);
@@ -110,8 +123,8 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
 fn held_most<'a>(
     trace_report: &TraceReport,
     backend: &BackendFigures<'a>,
-) -> Option<(&'a str, String)> {
+) -> Option<(&'a Attribution, String)> {
     let rows = backend.rows.attributions.iter().filter(|row| trace_report.trace.is_holder(row));
     let most = rows.max_by_key(|row| row.live_bytes)?;
-    Some((&most.site, held_text(trace_report, &most.site)?))
+    Some((most, held_text(trace_report, &most.site)?))
 }

@@ -94,16 +94,16 @@ impl Estimate {
     }
 
     /// The mean of figures that have the influences of their pairs on means that are trimmed as
-    /// [`Trimmed::of_many`] trims, with Yuen's standard error and degrees of freedom: one less than the values
-    /// that are left. With those of all values, equal ones were called different three times too often.
-    /// `None` for fewer than three values.
+    /// [`Trimmed::of_many`] trims, with Yuen's standard error and degrees of freedom: one less than the
+    /// values that are left. With those of all values, equal ones were called different three times too
+    /// often. `None` for fewer than three values.
     pub fn of_influences(figures: &[f64]) -> Option<Estimate> {
         let found = Estimate::untrimmed(figures)?;
         let n = figures.len() as f64;
         let left =
             if figures.len() >= TRIMMED_FROM { n - 2.0 * cut(figures.len()) as f64 } else { n };
-        // An influence is a deviation times n / h. Yuen divides the deviations by h(h − 1), and n(n − 1) is
-        // the divisor here.
+        // An influence is a deviation times n / h. Yuen divides the deviations by h(h − 1), and n(n − 1)
+        // is the divisor here.
         let error = found.error * (left * (n - 1.0) / (n * (left - 1.0))).sqrt();
         Some(Estimate { error, freedom: left - 1.0, ..found })
     }

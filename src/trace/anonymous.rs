@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::event::{
-    Columns, Header, Row, RowBatch, SiteId, Sites, TraceError, TraceReader, TypeId, VIA,
+    Columns, Header, Row, RowBatch, SiteId, Sites, TraceError, TraceReader, TypeId,
 };
 use super::process::ProcessRecord;
-use crate::units::{CALLED_FROM, frames};
+use crate::units::{CALLED_FROM, VIA, frames};
 
 /// Facts that stay: figures, versions, and addresses. All others may hold paths, arguments, names or
 /// process ids.

@@ -100,9 +100,6 @@ impl Domain {
     }
 }
 
-/// Stands in a site between a Python line and the native function that it reached.
-pub const VIA: &str = " via ";
-
 /// `file:line` of a site. A long path loses its beginning, because its end says more.
 pub(super) fn site_name(file: &str, line: u32) -> String {
     let mut name = format!("{file}:{line}");

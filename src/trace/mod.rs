@@ -74,14 +74,14 @@ mod tracemalloc;
 mod valgrind;
 mod zip_member;
 
-pub use crate::units::{CALLED_FROM, frames, innermost};
+pub use crate::units::{CALLED_FROM, VIA, frames, innermost};
 pub use anonymous::Anonymous;
 pub use block_counts::{BlockCount, BlockCounts, CountedBlocks, count_blocks};
 pub use column::all_bits;
 pub use event::{
     ALIGNMENT_LIMIT_BYTES, ArenaEvent, Columns, Domain, Header, Kind, Op, RequestCode, Row,
     RowBatch, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, SiteId, Sites, TYPE_LIMIT_BYTES, TraceError,
-    TraceReader, TraceWriter, TypeId, VIA, advice,
+    TraceReader, TraceWriter, TypeId, advice,
 };
 pub use explained::Explained;
 pub use file_kind::{FileKind, IdentifiedFile, identify};

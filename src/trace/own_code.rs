@@ -1,7 +1,7 @@
 //! Which frames of a site are of the program's own code, and which of a library: the standard library,
 //! an installed package, a shared library. A person can change the former.
 
-use super::event::VIA;
+use crate::units::without_native;
 
 /// Folders of installed packages.
 const PACKAGE_FOLDERS: [&str; 2] = ["site-packages", "dist-packages"];
@@ -11,7 +11,7 @@ const SOURCE_FOLDERS: [&str; 3] = ["/usr/include/", "/rustc/", "/.cargo/registry
 /// Whether a frame, `file:line`, `module!function` or `module+0x1234`, is of a library.
 /// Any other file is the program's.
 pub fn is_library_code(frame: &str) -> bool {
-    let place = frame.split(VIA).next().unwrap_or(frame);
+    let place = without_native(frame);
     // Frozen modules of the interpreter, and code that a library made of a string.
     if place.starts_with('<') {
         return true;

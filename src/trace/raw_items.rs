@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::Item;
 use super::event::{
-    ALIGNMENT_LIMIT_BYTES, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError, VIA,
-    site_name,
+    ALIGNMENT_LIMIT_BYTES, Domain, Op, SITE_LIMIT_BYTES, SIZE_LIMIT_BYTES, TraceError, site_name,
 };
 use super::process::{AllocatorRequest, EndCause};
 use super::raw_words::layout::{self, Control, ShortBase, ShortCall, field, request, tag};
 use super::raw_words::{LogUnits, Piece, Pieces, number};
 use super::symbols::Symbols;
 use crate::cpython::GenerationRecord;
-use crate::units::CALLED_FROM;
+use crate::units::{CALLED_FROM, VIA};
 
 /// Frames of a site that are read, at most. The recorder writes fewer.
 const SITE_FRAMES_LIMIT: usize = 64;

@@ -4,6 +4,20 @@
 /// The separator in a site between a line and the line that called it.
 pub const CALLED_FROM: &str = " < ";
 
+/// Stands in a frame between a Python line and the native function that it reached.
+pub const VIA: &str = " via ";
+
+/// The line of a frame, without the native function that it reached.
+pub fn without_native(frame: &str) -> &str {
+    frame.split(VIA).next().unwrap_or(frame)
+}
+
+/// The line of a site: the Python line, whatever native functions it reached, or a native function where
+/// there is no Python line; without callers.
+pub fn line_of(site: &str) -> &str {
+    without_native(innermost(site))
+}
+
 /// The frames of a site, `file:line` each, newest first.
 pub fn frames(site: &str) -> impl Iterator<Item = &str> {
     site.split(CALLED_FROM)
@@ -50,6 +64,8 @@ fn short_frame(frame: &str) -> String {
 
 /// Whether a frame may be meant by `name`: the frame itself, the end of its path, or its short name.
 pub fn is_frame_named(frame: &str, name: &str) -> bool {
+    // A line stands for all native functions that it reached.
+    let frame = if name.contains(VIA) { frame } else { without_native(frame) };
     let is_end = || frame.strip_suffix(name).is_some_and(|folders| folders.ends_with('/'));
     frame == name || is_end() || frame.starts_with("<frozen ") && short_frame(frame) == name
 }

@@ -2,7 +2,9 @@
 //! values of the record themselves, so that other renderers than that of PNG can draw it.
 
 use heaplay::report::{CHARTS, Chart, TRACE_CHARTS, TraceReport, draw, scorecard};
-use heaplay::results::{Metric, Moment, Pass, Run, Sample};
+use heaplay::results::{
+    Metric, Moment, OTHER_SITES, Pass, ReturnedUnit, Run, Sample, UnitRetention,
+};
 use serde_json::Value;
 
 use crate::support::made_up_runs::{self, Wish};
@@ -148,4 +150,122 @@ fn the_heat_map_has_the_time_of_the_time_pass() {
         let expected = backend.cost.expect("a time pass").middle_ns * 1e6;
         assert_eq!(row["total_ns"].as_f64(), Some(expected), "{}", backend.name());
     }
+}
+
+/// The title and the texts of a picture of the first trace.
+fn drawn(run: &Run, name: &str) -> (String, Vec<String>) {
+    let kind = CHARTS.iter().find(|kind| kind.about.name == name).expect("a chart of that name");
+    let chart = kind.describe(&TraceReport::all(run)[0]).expect("something to draw");
+    let labels = draw(&chart).canvas.labels().iter().map(|label| label.text.clone()).collect();
+    (chart.caption().title.clone(), labels)
+}
+
+/// Any line may lead: the picture begins with the line whose change is known to return memory.
+#[test]
+fn page_retention_begins_with_the_line_of_the_answer() {
+    let mut run = run();
+    run.what_ifs.clear();
+    run.unit_retention.clear();
+    let charged = serialised(&run, "page-retention");
+    let title = charged["caption"]["title"].as_str().expect("a title").to_owned();
+    let sites: Vec<String> = charged["lines"].as_array().expect("lines").iter().map(site).collect();
+    // No change of the program reaches what the import system allocated.
+    let own = |site: &&String| !site.is_empty() && !site.starts_with('<') && *site != OTHER_SITES;
+    for line in sites.iter().filter(own) {
+        run.unit_retention = vec![UnitRetention {
+            trace: "service".into(),
+            backend: "malloc".into(),
+            repetition: 0,
+            moment: Moment::End,
+            unit: ReturnedUnit::Arena,
+            site: line.clone(),
+            units: 9,
+            retained_bytes: 5 << 20,
+            returnable_bytes: 4 << 20,
+        }];
+        let chart = serialised(&run, "page-retention");
+        let found = chart["caption"]["title"].as_str().expect("a title").replace('\u{a0}', " ");
+        if *line == sites[0] {
+            assert_eq!(found, title.replace('\u{a0}', " "), "the charged line is the answer, too");
+            continue;
+        }
+        let number = line.rsplit(':').next().expect("a number");
+        let part = format!(":{number} would return most at the end: 4.0 MiB in malloc.");
+        assert!(found.starts_with("Allocated last, ") && found.contains(&part), "{found}");
+    }
+}
+
+fn site(line: &Value) -> String {
+    line["site"].as_str().expect("a site").to_owned()
+}
+
+/// A bound has figures that no candidate has: no title is made of them where there are others.
+#[test]
+fn a_bound_makes_no_title() {
+    let mut run = run();
+    for row in run.samples.iter_mut().filter(|row| row.backend == "bump") {
+        row.resident_bytes *= 50;
+    }
+    for row in run.measurements.iter_mut().filter(|row| row.backend == "bump") {
+        row.value *= 50.0;
+    }
+    for row in run.fullness.iter_mut().filter(|row| row.backend == "bump" && row.bin < 4) {
+        row.pages *= 50;
+    }
+    for name in [
+        "throughput",
+        "latency-by-size",
+        "page-fullness",
+        "footprint-overlay",
+        "page-retention-at-marks",
+    ] {
+        let with = drawn(&run, name).0;
+        let mut without = run.clone();
+        without.manifest.backends.retain(|entry| entry.name != "bump");
+        assert!(!with.contains("bump"), "{name}: {with}");
+        assert_eq!(with, drawn(&without, name).0, "{name}");
+    }
+}
+
+/// What leaves a plot has its figure.
+#[test]
+fn a_curve_of_time_that_leaves_its_plot_is_named() {
+    let mut run = run();
+    for row in &mut run.chunks {
+        row.nanoseconds = row.calls * 10;
+    }
+    let (_, before) = drawn(&run, "throughput");
+    let is_note = |text: &&String| text.starts_with("▲ runs off: ");
+    assert!(!before.iter().any(|text| is_note(&text)), "{before:?}");
+    let of = |chunk: u32| {
+        move |row: &&mut heaplay::results::Chunk| row.backend == "malloc" && row.chunk == chunk
+    };
+    for row in run.chunks.iter_mut().filter(of(7)) {
+        row.nanoseconds = row.calls * 9000;
+    }
+    let (_, after) = drawn(&run, "throughput");
+    let note = after.iter().find(is_note).expect("a note");
+    assert!(note.contains("malloc to 9") && note.ends_with(" ns"), "{note}");
+}
+
+/// A line that is a large part of one allocator's bars has a colour, whatever it is elsewhere.
+#[test]
+fn large_parts_of_bars_have_a_colour() {
+    let mut run = run();
+    let parts = |run: &Run| {
+        let chart = serialised(run, "page-retention-at-marks");
+        let parts = chart["parts"].as_array().expect("parts").clone();
+        parts.iter().filter_map(|part| Some(part["site"].as_str()?.to_owned())).collect::<Vec<_>>()
+    };
+    let before = parts(&run);
+    let other = run.attributions.iter().map(|row| row.site.clone());
+    let mut others = other.filter(|site| !before.contains(site) && site != OTHER_SITES);
+    let site = others.find(|site| !site.is_empty()).expect("a line without a colour");
+    let own = |row: &&mut heaplay::results::Attribution| {
+        row.site == site && row.backend == "malloc" && row.moment == Moment::End
+    };
+    for row in run.attributions.iter_mut().filter(own) {
+        row.external_fragmentation_bytes = 900 << 20;
+    }
+    assert!(parts(&run).contains(&site), "{site}");
 }

@@ -150,7 +150,8 @@ fn class_of(size: u64) -> String {
 fn label_of(by: &str, request: &Request) -> String {
     let no_line = |text: &str| if text.is_empty() { "(no line)" } else { text }.to_owned();
     match by {
-        "line" => no_line(request.site.split(" < ").next().unwrap()),
+        // A line has all native functions that it reached.
+        "line" => no_line(request.site.split(" < ").next().unwrap().split(" via ").next().unwrap()),
         "call chain" => no_line(&request.site),
         "size class" => class_of(request.size),
         "domain" => request.domain.to_owned(),

@@ -13,7 +13,7 @@ use crate::trace::{
     self, BlockCount, BlockCounts, CALLED_FROM, CountedBlocks, Domain, Header, Sites,
     TraceStatistics, TypeId,
 };
-use crate::units::{count, percent, size_class_limit};
+use crate::units::{count, line_of, percent, size_class_limit};
 
 /// Marks that are compared, at most: each is a count of its own.
 const MARKS_MAX: usize = 16;
@@ -216,7 +216,7 @@ impl<'a> Labels<'a> {
             let sites = counts.named_sites(self.sites);
             put(
                 BrokenDownBy::Line,
-                &mut sites.map(|(site, count)| (named(trace::innermost(site), NO_LINE), count)),
+                &mut sites.map(|(site, count)| (named(line_of(site), NO_LINE), count)),
             );
         }
         if self.has_chains {

@@ -417,14 +417,14 @@ fn verdict_of_change(trace_report: &TraceReport, rows: &RetentionRows) -> Option
     let charged = rows.sites[0];
     let returned = replayed_bytes(backend, charged).map(|[before, after]| before - after);
     let returned = match returned {
-        Some(fall) if fall <= 0.0 => "; its change returns nothing".to_owned(),
-        Some(fall) => format!("; its change returns {}", bytes(fall)),
+        Some(fall) if fall <= 0.0 => "; allocated last, these return nothing".to_owned(),
+        Some(fall) => format!("; allocated last, these return {}", bytes(fall)),
         None => String::new(),
     };
     let line = if charged.is_empty() { "what has no line".to_owned() } else { short_line(charged) };
     Some(format!(
         "Allocated last, the blocks of {} would return most {}: {} in {}.  More free space on pages in use \
-         lies beside {line}: {}{returned}.",
+         lies beside those of {line}: {}{returned}.",
         short_line(first.line),
         rows.when(),
         bytes(first.returned_bytes()),

@@ -6,7 +6,7 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::heap_series::shown_peak;
 use super::scale::Scale;
-use crate::report::figures::{BackendFigures, BackendLabel, TraceReport};
+use crate::report::figures::{BackendFigures, BackendLabel, TraceReport, rows_without_bounds};
 use crate::results::{Moment, Rounding, SizeClass};
 use crate::units::{
     SMALL_SIZE_BYTES, SMALL_SIZE_CLASSES, byte_unit, bytes, percent, size_class, size_class_limit,
@@ -196,8 +196,10 @@ const READING: [&str; 3] = [
 
 fn verdict(chart: &SizesAndRoundingChart) -> String {
     let live = chart.live_total();
+    // A bound makes no title.
+    let strips = rows_without_bounds(&chart.strips, |strip| strip.backend.is_bound);
     let mut totals: Vec<(f64, &RoundingStrip)> =
-        chart.strips.iter().map(|strip| (strip.total_bytes(), strip)).collect();
+        strips.into_iter().map(|strip| (strip.total_bytes(), strip)).collect();
     totals.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (Some(least), Some(most)) = (totals.first(), totals.last()) else { return String::new() };
     let [low, high] = [least.0 / live, most.0 / live].map(percent);

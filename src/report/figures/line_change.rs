@@ -12,6 +12,9 @@ use crate::units::{bytes, count};
 /// A line that holds this many times as much at the end as at half of the calls grows.
 const GROWTH: f64 = 1.3;
 
+/// A line that holds so many times what it returns elsewhere gives back more where its blocks are fewer.
+const LARGE_HOLD: f64 = 2.0;
+
 /// What a change of a line returns under a backend at the end.
 pub struct LineChange<'a> {
     /// The line.
@@ -33,6 +36,19 @@ impl LineChange<'_> {
         self.returned_bytes() >= RETURNABLE_LEAST_BYTES as f64
     }
 
+    /// The replay that answers what fewer of its blocks return, where it holds more than it returns
+    /// elsewhere.
+    fn drop_advice(&self, trace_report: &TraceReport) -> String {
+        let held_bytes = line_at_end(trace_report, self.line).map_or(0, |row| row.live_bytes);
+        match held_bytes as f64 > LARGE_HOLD * self.returned_bytes() {
+            true => format!(
+                ", and `heaplay whatif TRACE --drop-site {}` one without them",
+                short_line(self.line)
+            ),
+            false => String::new(),
+        }
+    }
+
     /// What the line holds and what its change returns.
     pub fn sentence(&self, trace_report: &TraceReport) -> String {
         let line = short_line(self.line);
@@ -40,8 +56,9 @@ impl LineChange<'_> {
         let returned = bytes(self.returned_bytes());
         let returned = match self.resident_bytes {
             Some([before, _]) => format!(
-                "a replay in which it allocates them last returns {returned} of {}",
-                bytes(before)
+                "a replay in which it allocates them last returns {returned} of {}{}",
+                bytes(before),
+                self.drop_advice(trace_report)
             ),
             None => format!("if it allocated them last, {returned} would be returned (predicted)"),
         };

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::iter;
 use std::ops::Bound::{Excluded, Unbounded};
 
-/// Stands in a label between a line and the native function that it reached.
-const VIA: &str = " via ";
+use crate::units::without_native;
+
 /// Pairs of lines of a file that are aligned, at most. Beyond it only numbers count.
 const ALIGNED_PAIRS_MAX: usize = 4_000_000;
 /// From this figure on, equal figures are no coincidence.
@@ -71,8 +71,7 @@ impl LineMatching {
 
 /// File, line number, and what follows the number; `None` for a label without a number.
 fn parsed(label: &str) -> Option<(&str, u32, &str)> {
-    let end = label.find(VIA).unwrap_or(label.len());
-    let (line, suffix) = label.split_at(end);
+    let (line, suffix) = label.split_at(without_native(label).len());
     let (file, number) = line.rsplit_once(':')?;
     Some((file, number.parse().ok()?, suffix))
 }

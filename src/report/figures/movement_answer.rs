@@ -4,12 +4,14 @@ use super::side_by_side::{
     BrokenDownBy, ComparedKind, MovedBreakdown, MovedMeasure, MovedPart, MovedRow,
 };
 use crate::report::text::{capitalised, list, short_line};
-use crate::units::{CALLED_FROM, frames, percent};
+use crate::units::{CALLED_FROM, frames, percent, without_native};
 
 /// A row with this share of the movement explains it.
 const EXPLAINS: f64 = 0.5;
 /// Rows that explain a movement together, at most.
 const EXPLAINING_ROWS_MAX: usize = 3;
+/// A row whose share of the movement is so near to 1 is all of it, in words.
+const NEARLY_ALL: f64 = 0.01;
 /// A second measure is worth a sentence from this share of its value on.
 const WORTH_A_SENTENCE: f64 = 0.01;
 
@@ -76,6 +78,9 @@ impl MovedMeasure {
         let share = top.difference.unsigned_abs() as f64 / total;
         if moved.len() == 1 {
             return Some(format!("all of it is {}", named(top)));
+        }
+        if (share - 1.0).abs() < NEARLY_ALL {
+            return Some(format!("nearly all of it is {}", named(top)));
         }
         if share > 1.0 {
             let rest = self.difference - top.difference;
@@ -160,7 +165,7 @@ pub fn short_row(label: &str, by: BrokenDownBy) -> String {
     match by {
         BrokenDownBy::Line | BrokenDownBy::File | BrokenDownBy::CallChain => {
             let short = frames(label).map(|frame| {
-                let (line, via) = frame.split_at(frame.find(" via ").unwrap_or(frame.len()));
+                let (line, via) = frame.split_at(without_native(frame).len());
                 format!("{}{via}", short_line(line))
             });
             short.collect::<Vec<String>>().join(CALLED_FROM)

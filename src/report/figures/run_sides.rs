@@ -11,7 +11,7 @@ use super::side_by_side::{
 };
 use super::trace_report::TraceReport;
 use crate::results::{Metric, Moment, Run, Scope, TraceEntry, civil_date, reference};
-use crate::units::{CALLED_FROM, bytes, figure3, innermost, ratio};
+use crate::units::{CALLED_FROM, bytes, figure3, line_of, ratio};
 
 /// The parts of resident memory, from the bottom.
 const CAUSES: [&str; 4] = ["live", "rounding", "free space on pages in use", "retained"];
@@ -316,7 +316,7 @@ type LabelledBytes = BTreeMap<String, i64>;
 fn put_lines(measure: &mut SideMeasure, rows: LabelledBytes) {
     let mut lines = LabelledBytes::new();
     for (label, bytes) in &rows {
-        let line = innermost(label);
+        let line = line_of(label);
         *lines.entry(line.to_owned()).or_default() += bytes;
     }
     if lines.len() < rows.len() || rows.keys().any(|label| label.contains(CALLED_FROM)) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Serialize, Serializer};
 
 use super::line_matching::{LineFigures, LineMatching, file_of};
-use crate::units::{CALLED_FROM, bytes, count, frames};
+use crate::units::{CALLED_FROM, bytes, count, frames, without_native};
 
 /// The row of what no row accounts for.
 pub const NOT_ATTRIBUTED: &str = "(not attributed)";
@@ -297,7 +297,8 @@ impl SideBySide {
     }
 }
 
-/// The figures of each frame: the sums of all chains that have it, else of the line itself.
+/// The figures of each frame, and of the line of each: the sums of all chains that have it, else of the line
+/// itself.
 fn line_figures<'a>(measures: impl Iterator<Item = &'a SideMeasure> + Clone) -> LineFigures {
     let mut figures = LineFigures::new();
     let wide = measures.clone().count();
@@ -305,7 +306,9 @@ fn line_figures<'a>(measures: impl Iterator<Item = &'a SideMeasure> + Clone) -> 
         let by = [BrokenDownBy::CallChain, BrokenDownBy::Line];
         let Some(rows) = by.iter().find_map(|by| measure.rows.get(by)) else { continue };
         for (label, value) in rows {
-            let mut frames: Vec<&str> = frames(label).collect();
+            // Rows by line have no native functions.
+            let mut frames: Vec<&str> =
+                frames(label).flat_map(|frame| [frame, without_native(frame)]).collect();
             frames.sort_unstable();
             frames.dedup();
             for frame in frames {

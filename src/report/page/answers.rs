@@ -253,7 +253,7 @@ fn sure(trace_report: &TraceReport) -> Answer {
         trace_report.allocators().filter(varies).map(|backend| backend.name().to_owned()).collect();
     if trace_report.allocators().any(BackendFigures::has_memory) {
         sentences.push(if varying.is_empty() {
-            "Memory figures repeat: another run on this machine gives the same.".to_owned()
+            "Memory figures repeat: another replay of this recording gives the same.".to_owned()
         } else {
             format!(
                 "Memory figures repeat from run to run, but for {}, where they depend on time or \

@@ -351,6 +351,15 @@ function explanation(heaps) {
   if (!heaps.length) return [];
   const trace = currentTrace();
   const [from, to] = segment();
+  const last = Math.max(...heaps.map((heap) => heap.events[heap.events.length - 1]));
+  if (from > last) {
+    const end = `${trace.end_name}, call ${count(last)}`;
+    const text = `No memory is recorded after its end (${end}): the segment begins later.`;
+    return [
+      el("h4", {}, "The highest point of the segment"),
+      el("p", { id: "highest-sentence" }, text),
+    ];
+  }
   const highest = heaps.map((heap) => ({ heap, at: highestSample(heap) }));
   // A giant that runs off the plots has a row in the table. The sentence is about the others.
   const residentOf = (one) => one.heap.boundaries[3][one.at];
