@@ -181,7 +181,9 @@ impl LiveArgs {
         };
         let replays = workloads.as_ref().and_then(|workloads| {
             let duration = prediction::replay_duration(workloads, candidates.len())?;
-            Some(format!(", then a replay of the trace on each backend (about {duration} in all)"))
+            Some(format!(
+                ", then a replay of the trace on each backend (on a quiet machine about {duration} in all)"
+            ))
         });
         note(format!(
             "one run that is not measured, then {budget}{}; a program that does not end needs --for or \

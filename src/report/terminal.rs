@@ -290,7 +290,7 @@ fn slowest(trace_report: &TraceReport) -> String {
             backend.name().to_owned(),
             nanoseconds(call.nanoseconds as f64),
             seen_text(call),
-            call_text(call),
+            call_text(trace_report, call),
             call.event.to_string(),
             site,
             windows.join(" · "),

@@ -151,7 +151,7 @@ pub fn predict(
     let collector = RecordedCollector::of(workload, all.first());
     let replay = ReplayPlan::of(workload, &threads, collector);
     note(format!(
-        "replays {} on {} backends, about {}",
+        "replays {} on {} backends, about {} on a quiet machine",
         workload.name(),
         specs.len(),
         replay.duration(workload, specs.len())

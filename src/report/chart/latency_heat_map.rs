@@ -9,8 +9,8 @@ use super::axis::Axis;
 use super::contract::{About, Caption};
 use super::scale::Scale;
 use crate::report::figures::{
-    BackendFigures, BackendLabel, MARKS_MAX, TraceReport, partly_slow_calls, rows_without_bounds,
-    slow_calls,
+    BackendFigures, BackendLabel, MARKS_MAX, TraceReport, after_end, partly_slow_calls,
+    rows_without_bounds, slow_calls,
 };
 use crate::results::{LatencyRow, ProgramMark, Sample, SlowCall};
 use crate::units::{count, nanoseconds};
@@ -239,11 +239,12 @@ fn stalls(trace_report: &TraceReport, first: &Trajectory, most: usize, limit: &s
     let seen = slowest.filter(|call| repetitions >= 3 && call.seen < call.repetitions);
     let seen = seen.map(|call| format!(" (in {} of {})", call.seen, call.repetitions));
     format!(
-        "{} has {} {} over {limit}, up to {}{}, {how}.",
+        "{} has {} {} over {limit}, up to {}{}{}, {how}.",
         first.backend.name(),
         count(most as u64),
         if most == 1 { "call" } else { "calls" },
         nanoseconds(slowest.map_or(0.0, |call| call.nanoseconds as f64)),
+        slowest.map_or("", |call| after_end(trace_report, call)),
         seen.unwrap_or_default()
     )
 }

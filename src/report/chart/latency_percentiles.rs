@@ -7,7 +7,8 @@ use super::clock_floor::{ClockFloor, emphasised};
 use super::contract::{About, Caption};
 use super::scale::Scale;
 use crate::report::figures::{
-    BackendFigures, BackendLabel, LatencyDistribution, OPS, TraceReport, seen_text, slow_calls,
+    BackendFigures, BackendLabel, LatencyDistribution, OPS, TraceReport, after_end, seen_text,
+    slow_calls,
 };
 use crate::report::text::all_or_ends;
 use crate::units::{nanoseconds, times};
@@ -254,8 +255,10 @@ fn verdict(trace_report: &TraceReport) -> String {
         _ if slowest.is_confirmed => ", confirmed over all replays".to_owned(),
         _ => ", in one raw replay".to_owned(),
     };
+    let late =
+        seen.filter(|_| slowest.is_confirmed).map_or("", |call| after_end(trace_report, call));
     title += &if all.len() == 1 {
-        format!("  The slowest call of {name} is a {op}() of {value}{real}.")
+        format!("  The slowest call of {name} is a {op}() of {value}{late}{real}.")
     } else if slowest.ns > best.ns * 2.0 && seen.is_some_and(|call| call.seen < call.repetitions) {
         // The call may be machine noise in as many replays as the median needs.
         format!(
@@ -265,7 +268,7 @@ fn verdict(trace_report: &TraceReport) -> String {
         )
     } else if slowest.ns > best.ns * 2.0 {
         format!(
-            "  {name}'s {op}() stalls for up to {value}, {} times {}'s slowest call, a {}(){real}.",
+            "  {name}'s {op}() stalls for up to {value}{late}, {} times {}'s slowest call, a {}(){real}.",
             times(slowest.ns / best.ns),
             best.backend.name(),
             best.op

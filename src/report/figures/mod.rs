@@ -50,7 +50,7 @@ pub use side_by_side::{
     MovedUnit, NO_LINE, NOT_ATTRIBUTED, SideBySide, SideMeasure,
 };
 pub use tail::{
-    ClassTimes, PERCENTILES, WINDOWS, WINDOWS_NOTE, best_by_class, by_class, call_text,
+    ClassTimes, PERCENTILES, WINDOWS, WINDOWS_NOTE, after_end, best_by_class, by_class, call_text,
     partly_slow_calls, percentiles, preemptions, seen_text, slow_calls, worst_windows,
 };
 pub use thread_memory::{LeftByEnded, ReportedArenas, ThreadMemory};

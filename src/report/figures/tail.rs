@@ -8,6 +8,7 @@ use crate::units::bytes;
 
 use super::backend::BackendFigures;
 use super::distribution::LatencyDistribution;
+use super::trace_report::TraceReport;
 
 /// Percentiles, as the share of the calls beyond them, and their names.
 pub const PERCENTILES: [(f64, &str); 8] = [
@@ -100,9 +101,17 @@ pub fn preemptions(backend: &BackendFigures) -> Option<f64> {
     (!counts.is_empty()).then(|| counts.iter().sum())
 }
 
-/// `realloc of 386 KiB`.
-pub fn call_text(call: &SlowCall) -> String {
-    format!("{} of {}", call.op, bytes(call.size_bytes as f64))
+/// `realloc of 386 KiB`, and whether it is one of the calls after the end, when the interpreter takes itself
+/// apart: a service never makes those.
+pub fn call_text(trace_report: &TraceReport, call: &SlowCall) -> String {
+    let text = format!("{} of {}", call.op, bytes(call.size_bytes as f64));
+    text + after_end(trace_report, call)
+}
+
+/// ` (after the end)` for a call after the moment that counts as the end; empty for others.
+pub fn after_end(trace_report: &TraceReport, call: &SlowCall) -> &'static str {
+    let end = trace_report.trace.end.as_ref();
+    if end.is_some_and(|end| call.event >= end.event) { " (after the end)" } else { "" }
 }
 
 /// `7 of 7`: in how many repetitions the call was slow.

@@ -166,7 +166,7 @@ pub fn slow_calls(trace_report: &TraceReport) -> String {
                 backend.name().to_owned().into(),
                 Cell::of(Some(call.nanoseconds as f64), nanoseconds),
                 seen_text(call).into(),
-                call_text(call).into(),
+                call_text(trace_report, call).into(),
                 Cell::count(call.event),
                 line.into(),
                 Cell::of(Some(call.longest_nanoseconds as f64), nanoseconds),
