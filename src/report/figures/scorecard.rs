@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::backend::{BackendFigures, BackendLabel};
+use super::backend::{BackendFigures, BackendLabel, rows_without_bounds};
 use super::cost::CallCost;
 use super::distribution::OPS;
 use super::memory::{ByteRange, ResidentFigure};
@@ -110,8 +110,9 @@ pub fn group(trace_report: &TraceReport, unit: MemoryUnit) -> ScorecardGroup {
         let scale = unit.bytes(live);
         bytes.filter(|_| scale > 0.0).map(|bytes| bytes / scale)
     };
-    let allocators = trace_report.allocators();
-    let timed = allocators.filter_map(|backend| Some((backend, backend.cost?.middle_ns)));
+    // A bound is no choice, so it is not the best, either.
+    let choosable = trace_report.choosable();
+    let timed = choosable.iter().filter_map(|backend| Some((*backend, backend.cost?.middle_ns)));
     let fastest = timed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(backend, _)| backend);
     let row = |backend: &BackendFigures| {
         let is_floor = backend.is_floor();
@@ -123,7 +124,7 @@ pub fn group(trace_report: &TraceReport, unit: MemoryUnit) -> ScorecardGroup {
             note: note.to_owned(),
             cost: backend.cost,
             is_fastest: fastest.is_some_and(|fastest| {
-                !is_floor
+                choosable.iter().any(|own| own.spec == backend.spec)
                     && is_near(backend.cost, fastest.cost)
                     && !trace_report.is_time_apart(fastest, backend)
             }),
@@ -191,13 +192,12 @@ pub fn geometric(groups: &[ScorecardGroup]) -> ScorecardGroup {
 
 /// Marks the rows of means of which none is separably slower than the fastest.
 fn mark_fastest(groups: &[ScorecardGroup], rows: &mut [ScorecardRow]) {
-    let timed = rows.iter().filter(|row| !row.backend.is_floor).filter_map(|row| {
-        let cost = row.cost?;
-        Some((row.spec.clone(), cost))
-    });
+    let allocators = rows.iter_mut().filter(|row| !row.backend.is_floor);
+    let mut choosable = rows_without_bounds(allocators, |row| row.backend.is_bound);
+    let timed = choosable.iter().filter_map(|row| Some((row.spec.clone(), row.cost?)));
     let fastest = timed.min_by(|a, b| a.1.middle_ns.total_cmp(&b.1.middle_ns));
     let Some((fastest, best)) = fastest else { return };
-    for row in rows.iter_mut().filter(|row| !row.backend.is_floor) {
+    for row in &mut choosable {
         let Some(cost) = row.cost else { continue };
         let comparison = compare_means(groups, &fastest, &row.spec);
         let is_apart = comparison

@@ -4,7 +4,9 @@ use super::canvas::{Anchor, Canvas, Stroke, Type, fitted, short_version, shorten
 use super::frame::{HEADING, LEFT, RIGHT, SMALL, STRONG, TINY, frame};
 use super::panel::Panel;
 use crate::report::chart::{Axis, Scale, ScorecardChart, tick_text};
-use crate::report::figures::{BackendLabel, CallCost, ScorecardGroup, ScorecardRow};
+use crate::report::figures::{
+    BackendLabel, CallCost, ScorecardGroup, ScorecardRow, rows_without_bounds,
+};
 use crate::report::palette::{AXIS, INK, LIVE, WHITE};
 use crate::stats;
 use crate::units::{bytes, figure, nanosecond_tick, nanoseconds, ratio};
@@ -170,7 +172,7 @@ fn cells(
     }
     if let Some(slowest) = row.slowest_ns {
         let least = smallest(group, &|row| row.slowest_ns);
-        let is_best = least.is_some_and(|least| slowest <= least * 1.1);
+        let is_best = least.is_some_and(|least| slowest <= least * 1.1) && !backend.is_bound;
         slow_cell(canvas, &cell(1), (row.one_in_1000_ns, slowest), is_best);
     }
     for k in 0..3 {
@@ -182,9 +184,12 @@ fn cells(
             }
             continue;
         };
+        let text_of = |value| memory_text(value, &chart.columns[2 + k].axis, chart.has_many_traces);
+        let text = text_of(value);
         let least = smallest(group, &|row| row.memory[k]);
-        let is_best = least.is_some_and(|least| value <= least * 1.01);
-        let text = memory_text(value, &chart.columns[2 + k].axis, chart.has_many_traces);
+        // Of two that look alike none is better.
+        let is_least = |least: f64| value <= least * 1.01 || text == text_of(least);
+        let is_best = least.is_some_and(is_least) && !backend.is_bound;
         memory_cell(canvas, &cell, (value, row.memory_ranges[k]), &text, is_best);
     }
 }
@@ -248,8 +253,10 @@ fn memory_text(value: f64, axis: &Axis, has_many_traces: bool) -> String {
     }
 }
 
+/// The smallest figure of the rows that a program could have.
 fn smallest(group: &ScorecardGroup, of: &dyn Fn(&ScorecardRow) -> Option<f64>) -> Option<f64> {
-    stats::range(&group.rows.iter().filter_map(of).collect::<Vec<f64>>()).map(|range| range.0)
+    let rows = rows_without_bounds(&group.rows, |row| row.backend.is_bound);
+    stats::range(&rows.into_iter().filter_map(of).collect::<Vec<f64>>()).map(|range| range.0)
 }
 
 /// The mark of a figure and its number: above where rows are tall, beside `edge` where they are
