@@ -104,7 +104,7 @@ pub fn what_if(
                 alignment: program.alignment(index) as u64,
             };
             let kind = program.kind(index) as u32;
-            changed.thread = program.thread_of(index);
+            changed.thread = lasting_thread(program, program.thread_of(index));
             changed.begin(action, instruction.domain(), instruction.slot(), wide, kind, site);
         }
     }
@@ -131,6 +131,21 @@ pub fn what_if(
     let (names, none) = (sites.names.clone(), AllocationSites::default());
     let sites = AllocationSites { sites: changed.sites, names, ..none };
     Ok(ChangedTrace { program: whole, sites, blocks: survivors.len() as u64, bytes, removed })
+}
+
+/// The thread that copies what another one allocated: that one itself where it outlives the trace, else the
+/// first that does. An ended thread that lived on for the copy would hold its arena, which the program gives
+/// to later threads.
+fn lasting_thread(program: &Program, thread: u32) -> u32 {
+    let threads = &program.outline().threads;
+    let lasts = |index: u32| threads.get(index as usize).is_none_or(|own| own.death.is_none());
+    if lasts(thread) {
+        return thread;
+    }
+    let last_call = program.instructions.len().saturating_sub(1);
+    (0..threads.len() as u32)
+        .find(|index| lasts(*index))
+        .unwrap_or_else(|| program.thread_of(last_call))
 }
 
 /// Gives births, deaths, requests and partly touched blocks their places in the changed trace.
@@ -160,7 +175,7 @@ fn move_moments(
         thread.calls = calls.clone().count() as u64;
         thread.first_call = calls.next().map_or(0, |(event, _)| event as u64);
         thread.last_call = calls.next_back().map_or(thread.first_call, |(event, _)| event as u64);
-        // A survivor that was moved to the end keeps its thread alive.
+        // Where no thread outlives the trace, a survivor that was moved to the end keeps one alive.
         thread.death = thread.death.map(|event| place(event).max(thread.last_call + 1));
     }
 }
@@ -231,10 +246,12 @@ impl Rewriter {
 #[cfg(test)]
 mod tests {
     use super::super::compile::compile_with_sites;
+    use super::super::fixtures::FixedRows;
     use super::*;
     use crate::trace::{
-        Columns, Distribution, Generator, Header, Row, SiteId, Sites, TraceError, TraceReader,
+        Columns, Distribution, Generator, Header, Op, Row, SiteId, Sites, TraceError, TraceReader,
     };
+    use std::sync::Arc;
 
     /// A generated trace whose rows have a site by their size.
     struct Sited(Generator, Header, Sites);
@@ -266,6 +283,25 @@ mod tests {
         }
         let (program, sites, _) = compile_with_sites(&mut Sited(generator, header, sites)).unwrap();
         (program, sites)
+    }
+
+    /// A thread ends before its survivors are copied: another one that lives copies them.
+    #[test]
+    fn a_thread_that_ended_makes_no_copy() {
+        let row = |event, size, thread| Row { thread, ..Row::new(event, Op::Malloc, size, None) };
+        let rows = [row(0, 64, 1), row(1, 48, 2), row(2, 80, 1)];
+        let mut program = FixedRows::compiled(&rows);
+        let mut outline = (**program.outline()).clone();
+        assert_eq!(outline.threads.len(), 2);
+        outline.threads[1].death = Some(2);
+        program.outline = Arc::new(outline);
+        let names = vec!["a.py:1".to_owned(), "a.py:2".to_owned()];
+        let sites = AllocationSites { sites: vec![1, 2, 1], names, ..AllocationSites::default() };
+        let moved = what_if(&program, &sites, 2, Change::Move).unwrap().program;
+        let threads: Vec<u32> = (0..3).map(|call| moved.thread_of(call)).collect();
+        assert_eq!(threads, [0, 0, 0], "the copy is the last call");
+        assert_eq!(moved.outline().threads[1].calls, 0);
+        assert_eq!(moved.outline().threads[1].death, Some(1));
     }
 
     #[test]
