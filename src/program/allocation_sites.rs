@@ -176,7 +176,8 @@ impl AllocationSites {
     fn beginning_with(self, name: &str) -> AllocationSites {
         let length = frames(name).count();
         let start = |site: &str| {
-            let newest = frames(site).take(length).collect::<Vec<_>>().join(CALLED_FROM);
+            let newest = frames(site).take(length).map(|frame| as_named(frame, name));
+            let newest = newest.collect::<Vec<_>>().join(CALLED_FROM);
             is_site_named(&newest, name).then_some(newest)
         };
         let starts: BTreeSet<String> = self.names.iter().filter_map(|site| start(site)).collect();
@@ -188,8 +189,8 @@ impl AllocationSites {
 
     /// The frame of that name, or the only one whose path ends so.
     fn frame(&self, name: &str) -> Option<String> {
-        let line = |frame| if name.contains(VIA) { frame } else { without_native(frame) };
-        let all = || self.names.iter().flat_map(|site| frames(site)).map(line);
+        let frames = || self.names.iter().flat_map(|site| frames(site));
+        let all = || frames().map(|frame| as_named(frame, name));
         if all().any(|frame| frame == name) {
             return Some(name.to_owned());
         }
@@ -299,6 +300,11 @@ impl AllocationSites {
     }
 }
 
+/// A frame as `name` means it: a line stands for all native functions that it reached.
+fn as_named<'a>(frame: &'a str, name: &str) -> &'a str {
+    if name.contains(VIA) { frame } else { without_native(frame) }
+}
+
 /// Whether any site has callers.
 fn has_callers(names: &[String]) -> bool {
     names.iter().any(|name| name.contains(CALLED_FROM))
@@ -370,6 +376,12 @@ mod tests {
         let under = sites.clone().under("x.py:1");
         assert_eq!(named(&under), ["x.py:1", "y.py:2", "x.py:1", "l.so!f"]);
         assert_eq!(named(&sites.under("m.py:3")), ["x.py:1", "y.py:2", "m.py:3", "l.so!f"]);
+        // With their callers, too.
+        let names = ["x.py:1 via l.so!f < m.py:3", "x.py:1 via l.so!g < m.py:3", "x.py:1"];
+        let names = names.map(str::to_owned).to_vec();
+        let sites = AllocationSites { sites: vec![1, 2, 3], names, ..AllocationSites::default() };
+        let line = "x.py:1 < m.py:3";
+        assert_eq!(named(&sites.under(line)), [line, line, "x.py:1"]);
     }
 
     #[test]
