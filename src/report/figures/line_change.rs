@@ -42,7 +42,7 @@ impl LineChange<'_> {
         let held_bytes = line_at_end(trace_report, self.line).map_or(0, |row| row.live_bytes);
         match held_bytes as f64 > LARGE_HOLD * self.returned_bytes() {
             true => format!(
-                ", and `heaplay whatif TRACE --drop-site {}` one without them",
+                " (without them: `heaplay whatif TRACE --drop-site {}`)",
                 short_line(self.line)
             ),
             false => String::new(),
