@@ -415,15 +415,20 @@ fn verdict_of_change(trace_report: &TraceReport, rows: &RetentionRows) -> Option
     let changes = line_changes(trace_report, backend);
     let first = changes.first().filter(|change| change.line != rows.sites[0])?;
     let charged = rows.sites[0];
-    let returned = replayed_bytes(backend, charged).map(|[before, after]| before - after);
-    let returned = match returned {
+    let returned_bytes = replayed_bytes(backend, charged).map(|[before, after]| before - after);
+    let returned = match returned_bytes {
         Some(fall) if fall <= 0.0 => "; allocated last, these return nothing".to_owned(),
         Some(fall) => format!("; allocated last, these return {}", bytes(fall)),
         None => String::new(),
     };
+    // A line of a library may return more, and nobody can change it.
+    let opening = match returned_bytes.is_some_and(|fall| fall > first.returned_bytes()) {
+        true => "Of lines that can be changed, ",
+        false => "Allocated last, ",
+    };
     let line = if charged.is_empty() { "what has no line".to_owned() } else { short_line(charged) };
     Some(format!(
-        "Allocated last, the blocks of {} would return most {}: {} in {}.  More free space on pages in use \
+        "{opening}the blocks of {} would return most {}: {} in {}.  More free space on pages in use \
          lies beside those of {line}: {}{returned}.",
         short_line(first.line),
         rows.when(),
