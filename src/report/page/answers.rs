@@ -253,7 +253,9 @@ fn sure(trace_report: &TraceReport) -> Answer {
         trace_report.allocators().filter(varies).map(|backend| backend.name().to_owned()).collect();
     if trace_report.allocators().any(BackendFigures::has_memory) {
         sentences.push(if varying.is_empty() {
-            "Memory figures repeat: another replay of this recording gives the same.".to_owned()
+            "Memory figures repeat: another replay of this recording gives the same. The program itself may \
+             differ from run to run, as `heaplay live` shows."
+                .to_owned()
         } else {
             format!(
                 "Memory figures repeat from run to run, but for {}, where they depend on time or \
