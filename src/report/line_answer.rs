@@ -34,7 +34,7 @@ pub fn line_answer(trace_report: &TraceReport, otherwise: Option<&str>) -> LineA
     let mut sentences: Vec<String> = little_left(trace_report).into_iter().collect();
     let at_end = trace_report.end_name();
     let own = trace_report.own_backend();
-    let first = own.or_else(|| trace_report.reference());
+    let first = trace_report.answered_backend();
     let mut named: Vec<String> = Vec::new();
     let retaining = first_line(trace_report);
     let has_lines = retaining.is_some() || first.is_some_and(has_line_changes);

@@ -400,7 +400,7 @@ fn larger_bar(rows: &RetentionRows, free_bytes: f64) -> Option<String> {
         others.map(move |site| (backend.name(), *site, rows.free_space(backend, site)))
     });
     let (name, site, bytes_of_bar) = bars.max_by(|a, b| a.2.total_cmp(&b.2))?;
-    let line = if site.is_empty() { "what has no line".to_owned() } else { short_line(site) };
+    let line = line_name(site);
     (bytes_of_bar > free_bytes)
         .then(|| format!("  Under {name} {line} retains more: {}.", bytes(bytes_of_bar)))
 }
@@ -411,7 +411,7 @@ fn verdict_of_change(trace_report: &TraceReport, rows: &RetentionRows) -> Option
     if rows.moment != Moment::End {
         return None;
     }
-    let backend = trace_report.own_backend().or_else(|| trace_report.reference())?;
+    let backend = trace_report.answered_backend()?;
     let changes = line_changes(trace_report, backend);
     let first = changes.first().filter(|change| change.line != rows.sites[0])?;
     let charged = rows.sites[0];
@@ -426,7 +426,7 @@ fn verdict_of_change(trace_report: &TraceReport, rows: &RetentionRows) -> Option
         true => "Of lines that can be changed, ",
         false => "Allocated last, ",
     };
-    let line = if charged.is_empty() { "what has no line".to_owned() } else { short_line(charged) };
+    let line = line_name(charged);
     Some(format!(
         "{opening}the blocks of {} would return most {}: {} in {}.  More free space on pages in use \
          lies beside those of {line}: {}{returned}.",
@@ -488,13 +488,18 @@ fn verdict_of_first(rows: &RetentionRows, by_live: &[&Attribution]) -> String {
     };
     let first = by_live[0].site.as_str();
     let share = rows.free_space(backend, first) / rows.total(backend);
-    let first = if first.is_empty() { "what has no line".to_owned() } else { short_line(first) };
+    let first = line_name(first);
     format!(
         "{opening}  A heap profiler ranks it {}; its number one, {first}, retains {} of the free \
          space.",
         ordinal(rank + 1),
         percent(share)
     )
+}
+
+/// A line as a sentence names it.
+fn line_name(site: &str) -> String {
+    if site.is_empty() { "what has no line".to_owned() } else { short_line(site) }
 }
 
 fn ordinal(number: usize) -> String {

@@ -221,6 +221,11 @@ impl<'a> TraceReport<'a> {
         self.allocators().find(|backend| backend.spec == spec)
     }
 
+    /// The backend that the answer on lines is about: what the program has today, or else the reference.
+    pub fn answered_backend(&self) -> Option<&BackendFigures<'a>> {
+        self.own_backend().or_else(|| self.reference())
+    }
+
     /// Compares the time of `candidate` with that of `base`. `None` where they have no repetition in
     /// common.
     pub fn compare_time(

@@ -1,6 +1,6 @@
 //! Markup of the page: escaped text and tables.
 
-use crate::report::text_table::Cell;
+use crate::report::text_table::{Cell, UNKNOWN};
 
 /// Text that is not taken for markup.
 pub fn escape(text: &str) -> String {
@@ -82,7 +82,7 @@ pub fn folded(summary: &str, table: String) -> String {
 
 /// The text, or a dash for what is not known.
 pub fn or_dash(value: Option<String>) -> String {
-    value.unwrap_or_else(|| "–".to_owned())
+    value.unwrap_or_else(|| UNKNOWN.to_owned())
 }
 
 #[cfg(test)]
